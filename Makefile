@@ -1,0 +1,41 @@
+# Every target sets itself up in .venv: a machine with Python 3.11 or newer and make is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -P
+READY := $(VENV)/.acetate-ready
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: help demo test check fix clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    take three pictures apart, generate a fourth; results in out/"
+	@echo "make test    the whole test suite (PYTEST_ARGS='-k word' narrows it)"
+	@echo "make check   lint, types, import layering, documentation blocks, the house's limits"
+	@echo "make fix     let ruff repair what it can and rewrite the generated documentation blocks"
+	@echo "make clean   remove results and caches, keep .venv"
+
+# torch first and alone, at the pinned version: with it in place nothing else may pull another build of it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "acetate needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (make PYTHON=python3.12 names another)")'
+	@test -x $(BIN)/python || { echo "setting up $(VENV) (once, some minutes)"; $(PYTHON) -m venv $(VENV); }
+	@$(PIP) torch
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(RUN) scripts/demo.py
+
+test: $(READY)
+	@$(RUN) -m pytest $(PYTEST_ARGS)
+
+check: $(READY)
+	@$(RUN) scripts/check.py
+
+fix: $(READY)
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) scripts/check_docs.py --write
+
+clean:
+	rm -rf out build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache *.egg-info

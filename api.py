@@ -1,0 +1,247 @@
+"""``decompose`` and ``generate``: one function each behind Python and the command line.
+
+Checks what was asked, runs a pipeline, brings the layers to the picture's own size, makes the stack equal the picture,
+and says what was done. Knows no file formats and draws no progress.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from .errors import InputError
+from .layers.document import Box, LayeredImage
+from .layers.io.picture import Picture, read_picture
+from .layers.recompose import recompose
+from .layers.resample import resize
+from .layers.upsample import upsample_layers
+from .models.registry import DEFAULT_MODEL
+from .progress import OnProgress, Phases
+from .report import build_report, provenance, recomposition_facts
+from .session import Task, open_pipeline, stored_settings
+
+if TYPE_CHECKING:
+    from .pipelines.base import LayersPipeline
+    from .pipelines.progress import Progress
+
+PictureLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Picture
+
+MAX_LAYERS = 20
+"""Layers of one run where the model's folder names no limit: what the published layered model was trained for."""
+MAX_STEPS = 1000
+
+
+def decompose(
+    image: PictureLike,
+    layers: int = 4,
+    *,
+    model: str = DEFAULT_MODEL,
+    prompt: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    size: Literal["native", "model"] = "native",
+    on_progress: OnProgress | None = None,
+    cancel: threading.Event | None = None,
+) -> LayeredImage:
+    """Take a picture apart into ``layers`` layers, the background included, bottom to top.
+
+    ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
+    ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
+    "model" one at the size the model works at, equal to the picture scaled to that size.
+
+    ``document.metadata["report"]`` holds what was done: seed, model, revision, seconds per phase, peak memory, layer
+    boxes and the recomposition error before and after. Raises InputError for what cannot be done as asked, Cancelled
+    when ``cancel`` is set.
+    """
+    _check_run(steps, seed)
+    if size not in ("native", "model"):
+        raise InputError(f"the size must be 'native' or 'model', not {size!r}")
+    picture = picture_from(image)
+    if not picture.pixels[..., 3].any():
+        name = picture.path or "the picture"
+        raise InputError(
+            f"{name} is fully transparent: there is nothing to take apart, give a picture with content"
+        )
+    entry, stored = stored_settings(model)
+    _check_layers(layers, stored)
+
+    phases = Phases(on_progress, cancel)
+    with open_pipeline("decompose", entry, phases) as pipeline:
+        output = pipeline(
+            image=picture.pixels,
+            layers=layers,
+            prompt=prompt,
+            num_inference_steps=steps,
+            seed=seed,
+            output_type="document",
+            on_progress=_relay(phases),
+            cancel=cancel,
+        )
+    deep = picture.pixels.dtype == np.uint16
+    document = output.documents[0].replace(dpi=picture.dpi, depth=16 if deep else 8)
+    target = picture.pixels
+    if size == "native":
+        with phases.during("upsample"):
+            document = upsample_layers(document, target)
+    elif target.shape[:2] != (document.height, document.width):
+        target = resize(target, (document.width, document.height))
+    with phases.during("recompose"):
+        document, recomposed = recompose(document, target)
+
+    arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size}
+    facts = _facts("decompose", pipeline, seed, arguments)
+    return _finished(document, facts, phases, recomposition_facts(recomposed))
+
+
+def generate(
+    prompt: str,
+    layers: int | None = None,
+    *,
+    layer_prompts: Sequence[str | None] = (),
+    boxes: Sequence[Box | None] = (),
+    size: tuple[int, int] | None = None,
+    model: str = DEFAULT_MODEL,
+    steps: int | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+    cancel: threading.Event | None = None,
+) -> LayeredImage:
+    """Make a layered picture from text: ``layers`` layers, the background included, bottom to top.
+
+    ``layer_prompts`` and ``boxes`` (pixels, half-open, None for the whole canvas) describe the layers above the
+    background, bottom to top; ``layers`` defaults to one more than there are of them, or 3. ``size``: (width, height)
+    in pixels, by default the model's own.
+
+    ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None, since there is no picture that
+    the layers must equal. Raises InputError for what cannot be done as asked, Cancelled when ``cancel`` is set.
+    """
+    from .pipelines.sizes import check_boxes, check_canvas
+
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InputError("the prompt is empty: say in words what the picture shows")
+    described = max(len(layer_prompts), len(boxes))
+    if layers is None:
+        layers = described + 1 if described else 3
+    _check_run(steps, seed)
+    entry, stored = stored_settings(model)
+    _check_layers(layers, stored)
+    if described >= layers:
+        raise InputError(
+            f"{described} layers are described above the background, but only {layers} are asked for in all: "
+            f"ask for {described + 1}"
+        )
+    resolution = stored.get("default_resolution")
+    canvas = size or ((resolution, resolution) if resolution else None)
+    if canvas is not None:
+        check_canvas(*canvas)
+        check_boxes([None, *boxes], layers, *canvas)
+    width, height = canvas or (None, None)
+
+    phases = Phases(on_progress, cancel)
+    with open_pipeline("generate", entry, phases) as pipeline:
+        output = pipeline(
+            prompt=prompt,
+            layers=layers,
+            layer_prompts=[None, *layer_prompts] if layer_prompts else None,
+            boxes=[None, *boxes] if boxes else None,
+            width=width,
+            height=height,
+            num_inference_steps=steps,
+            seed=seed,
+            output_type="document",
+            on_progress=_relay(phases),
+            cancel=cancel,
+        )
+    phases.stop()
+    document = output.documents[0]
+    arguments = {
+        "prompt": prompt,
+        "layers": layers,
+        "layer_prompts": list(layer_prompts) or None,
+        "boxes": [None if box is None else list(box) for box in boxes] or None,
+        "size": [document.width, document.height],
+        "steps": steps,
+    }
+    facts = _facts("generate", pipeline, seed, arguments)
+    return _finished(document, facts, phases, None)
+
+
+def picture_from(image: PictureLike) -> Picture:
+    """``image`` as straight sRGB RGBA pixels, uint8 or uint16; raises InputError for what is no picture."""
+    if isinstance(image, Picture):
+        return image
+    if not isinstance(image, np.ndarray):
+        return read_picture(image)
+    array = image
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
+        raise InputError(
+            f"the array has shape {image.shape}: give height x width, with 3 or 4 channels if in colour"
+        )
+    if np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise InputError("the array's values must lie in [0, 1]: divide by 255 if they are 0..255")
+        array = np.floor(array * 255 + 0.5).astype(np.uint8)
+    if array.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"the array holds {array.dtype}: give uint8, uint16, or floats in [0, 1]")
+    top = np.iinfo(array.dtype).max
+    if array.shape[2] == 3:
+        array = np.concatenate([array, np.full((*array.shape[:2], 1), top, array.dtype)], axis=2)
+    return Picture(pixels=array, has_alpha=bool(array[..., 3].min() < top), mode="array")
+
+
+def _check_run(steps: int | None, seed: int) -> None:
+    if steps is not None and (
+        isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS
+    ):
+        raise InputError(f"the number of steps must lie between 1 and {MAX_STEPS}, not {steps!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"the seed must be a whole number from 0 on, not {seed!r}")
+
+
+def _check_layers(layers: int, stored: dict[str, Any]) -> None:
+    most = stored.get("max_layers", MAX_LAYERS)
+    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= most:
+        raise InputError(
+            f"the number of layers must lie between 1 and {most}, the background included, not {layers!r}"
+        )
+
+
+def _relay(phases: Phases) -> Callable[[Progress], None]:
+    """Turns what a pipeline reports into phases: the first report of sampling tells when it began."""
+
+    def relay(progress: Progress) -> None:
+        if progress.phase == "sample":
+            if phases.current != "denoise":
+                phases.start("denoise", steps=progress.total, at=time.perf_counter() - progress.elapsed)
+            phases.report("denoise", progress.done, progress.total, progress.remaining)
+        elif progress.phase == "decode":
+            if phases.current != "decode":
+                phases.start("decode", steps=progress.total)
+            phases.report("decode", progress.done, progress.total, None)
+
+    return relay
+
+
+def _facts(task: Task, pipeline: LayersPipeline, seed: int, arguments: dict[str, Any]) -> dict[str, Any]:
+    return provenance(
+        task=task,
+        seed=seed,
+        model=pipeline.name or "unknown",
+        revision=pipeline.model_revision or "unknown",
+        arguments={name: value for name, value in arguments.items() if value is not None},
+    )
+
+
+def _finished(
+    document: LayeredImage, facts: dict[str, Any], phases: Phases, recomposition: dict[str, Any] | None
+) -> LayeredImage:
+    report = build_report(document, facts, phases.seconds, recomposition)
+    return document.replace(metadata={**facts, "report": report})

@@ -1,0 +1,78 @@
+"""The ``acetate`` command: a verb table, a parser built from it, and one small function per verb.
+
+Nothing heavy loads until a verb runs, so that ``acetate --help`` answers at once. Errors meant for people become one
+sentence on stderr and an exit status: 2 for what the user gave, 1 for a failure, 130 for Ctrl-C. ``ACETATE_DEBUG=1``
+shows the traceback as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import AcetateError, InputError
+from .parser import build_parser
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit status."""
+    debug = os.environ.get("ACETATE_DEBUG", "") not in ("", "0")
+    try:
+        arguments = build_parser().parse_args(argv)
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
+    except SystemExit as leaving:  # --help and --version
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except BrokenPipeError:
+        # The reader (`acetate inspect … | head`) has seen enough. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return _complain("stopped; nothing half-written is left behind.", 130, debug)
+    except AcetateError as error:
+        return _complain(str(error), error.exit_status, debug)
+    except MemoryError:
+        return _complain("the memory ran out; use a smaller picture, fewer layers or --size model.", 1, debug)
+    except OSError as error:
+        return _complain(_describe(error), 1, debug)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no message"
+        sentence = (
+            f"an error inside acetate, {type(error).__name__}: {reason[:300]} (ACETATE_DEBUG=1 shows where)."
+        )
+        return _complain(sentence, 1, debug)
+
+
+def _run(arguments: object) -> int:
+    from importlib import import_module
+
+    module, function = arguments.run.split(":")  # type: ignore[attr-defined]
+    try:
+        handler = getattr(import_module(f".{module}", __name__), function)
+        return int(handler(arguments))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "acetate":
+            raise
+        raise InputError(
+            f"this command needs the Python package {error.name!r}, which is not installed; "
+            "`pip install 'acetate[export]'` brings all that acetate's formats use."
+        ) from error
+
+
+def _complain(sentence: str, status: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    print(f"acetate: {sentence.strip().rstrip('.')}.", file=sys.stderr)
+    return status
+
+
+def _describe(error: OSError) -> str:
+    what = (error.strerror or str(error) or "an input or output error").rstrip(".")
+    where = f"{error.filename}: " if error.filename else ""
+    return where + what[0].lower() + what[1:]

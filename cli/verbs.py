@@ -1,0 +1,182 @@
+"""The verb table: every command, its options and the function that runs it. Pure data; the parser, the README's table and
+the tests are made from it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Argument(NamedTuple):
+    """One option or positional, in argparse's terms."""
+
+    flags: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+class Verb(NamedTuple):
+    """One command. ``run`` is ``module:function`` inside :mod:`acetate.cli`, imported when the command is given."""
+
+    name: str
+    usage: str
+    help: str
+    run: str
+    arguments: tuple[Argument, ...]
+    example: str
+
+
+def _argument(*flags: str, **settings: Any) -> Argument:
+    return Argument(flags, settings)
+
+
+def _output(help: str) -> Argument:
+    return _argument("-o", "--output", metavar="OUT", required=True, help=help)
+
+
+LAYERED = "where to write: .psd, .psb, .ora, .zip, .pptx, a folder; or flattened: .png, .webp, .tiff"
+_MODEL = _argument(
+    "--model",
+    metavar="M",
+    default="tiny",
+    help="a name that `acetate models` lists, or a folder (default: tiny)",
+)
+_STEPS = _argument("--steps", metavar="S", type=int, help="denoising steps (default: the model's own)")
+_SEED = _argument(
+    "--seed", metavar="K", type=int, default=0, help="the same seed gives the same bytes (default: 0)"
+)
+_REPORT = _argument(
+    "--report", metavar="R.json", help="also write what was done: seed, revision, timings, boxes, errors"
+)
+_QUIET = _argument("-q", "--quiet", action="store_true", help="no progress")
+_JSON = _argument("--json", action="store_true", help="print JSON")
+
+VERBS: tuple[Verb, ...] = (
+    Verb(
+        "decompose",
+        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--size native|model] "
+        "-o OUT [--report R.json]",
+        "take a picture apart into layers",
+        "create:decompose",
+        (
+            _argument(
+                "picture", metavar="IN", help="the picture: PNG, JPEG, WebP, TIFF … in any size and mode"
+            ),
+            _argument(
+                "-n",
+                "--layers",
+                metavar="LAYERS",
+                type=int,
+                default=4,
+                help="layers of the result, the background included (default: 4)",
+            ),
+            _MODEL,
+            _argument(
+                "--prompt", metavar="P", help="what the picture shows (default: the model looks for itself)"
+            ),
+            _STEPS,
+            _SEED,
+            _argument(
+                "--size",
+                choices=("native", "model"),
+                default="native",
+                help="native: the picture's own size; model: the size the model works at (default: native)",
+            ),
+            _output(LAYERED),
+            _REPORT,
+            _QUIET,
+        ),
+        "acetate decompose poster.png -n 4 -o poster.psd",
+    ),
+    Verb(
+        "generate",
+        'generate "PROMPT" [--layer "prompt@x0,y0,x1,y1"]... [-n LAYERS] [--size WxH] [--model M] [--steps S] '
+        "[--seed K] -o OUT [--report R.json]",
+        "make a layered picture from text",
+        "create:generate",
+        (
+            _argument("prompt", metavar="PROMPT", help="the whole scene in words"),
+            _argument(
+                "--layer",
+                dest="layer",
+                metavar='"PROMPT@x0,y0,x1,y1"',
+                action="append",
+                default=[],
+                help="one layer above the background, bottom to top; the box in pixels may be left out",
+            ),
+            _argument(
+                "-n",
+                "--layers",
+                metavar="LAYERS",
+                type=int,
+                help="layers of the result, the background included (default: one more than --layer, or 3)",
+            ),
+            _argument("--size", metavar="WxH", help="canvas in pixels (default: the model's own)"),
+            _MODEL,
+            _STEPS,
+            _SEED,
+            _output(LAYERED),
+            _REPORT,
+            _QUIET,
+        ),
+        'acetate generate "a red circle on a blue sky" -n 3 -o scene.ora',
+    ),
+    Verb(
+        "inspect",
+        "inspect FILE [--json]",
+        "show a document's layers",
+        "documents:inspect",
+        (_argument("file", metavar="FILE", help="a layered document or a flat picture"), _JSON),
+        "acetate inspect poster.psd",
+    ),
+    Verb(
+        "flatten",
+        "flatten FILE -o OUT.png",
+        "merge all layers into one picture",
+        "documents:flatten",
+        (
+            _argument("file", metavar="FILE", help="a layered document"),
+            _output("the picture to write: .png, .webp or .tiff"),
+        ),
+        "acetate flatten poster.psd -o poster.png",
+    ),
+    Verb(
+        "convert",
+        "convert IN OUT",
+        "write a document in another format",
+        "documents:convert",
+        (
+            _argument("file", metavar="IN", help="a layered document"),
+            _argument("output", metavar="OUT", help="the document to write; its suffix names the format"),
+        ),
+        "acetate convert poster.psd poster.ora",
+    ),
+    Verb(
+        "edit",
+        "edit FILE OP... -o OUT",
+        "change layers: move, scale, rename, group …",
+        "documents:edit",
+        (
+            _argument("file", metavar="FILE", help="a layered document"),
+            _argument(
+                "operations", metavar="OP", nargs="+", help="operations, applied in order; listed below"
+            ),
+            _output("where to write the changed document"),
+        ),
+        'acetate edit poster.psd "move:Layer 1,40,-10" "opacity:Layer 2,0.5" -o poster2.psd',
+    ),
+    Verb(
+        "models",
+        "models [--json]",
+        "list the models that --model knows",
+        "machine:models",
+        (_JSON,),
+        "acetate models",
+    ),
+    Verb(
+        "doctor",
+        "doctor [--json]",
+        "check this installation and run the embedded model once",
+        "machine:doctor",
+        (_JSON,),
+        "acetate doctor",
+    ),
+)

@@ -1,0 +1,96 @@
+"""Writes that either happen completely or not at all.
+
+Knows nothing of what is written. A temporary file beside the target is filled, flushed to disk and renamed
+over it; until the rename the old file is untouched, and no failure leaves the temporary file behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ...errors import OutputError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free some space or choose another folder",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.EACCES: "you may not write there: choose another folder or change its permissions",
+    errno.EPERM: "you may not write there: choose another folder or change its permissions",
+    errno.ENOENT: "the folder does not exist: create it first",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another place",
+    errno.EISDIR: "it is a folder: choose a file name",
+    errno.ENAMETOOLONG: "the file name is too long: choose a shorter one",
+    errno.EFBIG: "the file grew larger than this disk allows: choose another disk",
+}
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The sentence for a write that failed: names ``path``, the reason and the remedy."""
+    remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}: choose another place")
+    return OutputError(f"cannot write {path}: {remedy}")
+
+
+def _open_temporary(path: Path) -> tuple[BinaryIO, Path]:
+    # A short name of our own, so that a target name near the length limit does not overflow it.
+    temporary = path.with_name(f".acetate-{secrets.token_hex(6)}.tmp")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    return cast(BinaryIO, os.fdopen(descriptor, "w+b")), temporary
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` durable (a no-op where folders cannot be opened, as on Windows)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def resolve_target(path: str | os.PathLike[str]) -> Path:
+    """``path`` with symbolic links followed, so that a link is kept and the file behind it replaced."""
+    target = Path(path)
+    try:
+        return target.resolve() if target.is_symlink() else target
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"cannot write {target}: the link leads nowhere: choose another place") from error
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield a seekable binary file that becomes ``path`` when the block ends without an exception.
+
+    Raises OutputError naming the path and the remedy when the disk is full, the folder is missing or
+    unwritable, or ``path`` is a folder. On any exception, the user's own and Ctrl-C included, an older file
+    at ``path`` stays as it was and no temporary file remains.
+    """
+    target = resolve_target(path)
+    if target.is_dir():
+        raise OutputError(f"cannot write {target}: it is a folder: choose a file name")
+    try:
+        file, temporary = _open_temporary(target)
+    except OSError as error:
+        raise output_error(target, error) from error
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        os.replace(temporary, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise output_error(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)

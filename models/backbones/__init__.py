@@ -1,0 +1,8 @@
+"""Adapters of diffusers' transformers."""
+
+from __future__ import annotations
+
+from .base import Backbone, Capabilities
+from .qwen import QwenBackbone
+
+__all__ = ["Backbone", "Capabilities", "QwenBackbone"]

@@ -1,0 +1,186 @@
+"""Adapter of diffusers' ``QwenImageTransformer2DModel``, the network of Qwen-Image, its Edit and its Layered models.
+
+The stock class is used as it is: positions and the frame embedding are hooked in for the time of a call. With a
+standard layout and no (or a zero) frame embedding the result is bit-identical to the stock model. It knows tokens and
+layouts; not schedules, guidance, prompts' words or pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...errors import InputError
+from ..frame_embedding import FrameEmbedding
+from ..layout import Layout
+from ..text import TextFeatures
+from .base import Capabilities
+from .qwen_rope import Frequencies, LayoutFrequencies
+
+_ABSENT = object()
+
+
+class QwenBackbone:
+    """One adapter per transformer; several layouts may be installed one inside the other.
+
+    Raises InputError when the frame embedding's width is not the transformer's.
+    """
+
+    def __init__(self, transformer: Any, frame_embedding: FrameEmbedding | None = None) -> None:
+        self.transformer = transformer
+        self.frame_embedding = frame_embedding
+        self.patch_size = int(transformer.config.patch_size)
+        self._frequencies = LayoutFrequencies(
+            transformer.pos_embed, layer_axis=bool(transformer.config.use_layer3d_rope)
+        )
+        self._layouts: list[Layout] = []
+        width = self.capabilities.hidden_size
+        if frame_embedding is not None and frame_embedding.config["dim"] != width:
+            raise InputError(
+                f"The frame embedding has width {frame_embedding.config['dim']}, but the transformer works at {width}; "
+                "use the frame_embedding folder that belongs to this transformer."
+            )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        config = self.transformer.config
+        return Capabilities(
+            latent_channels=config.in_channels // self.patch_size**2,
+            text_dim=config.joint_attention_dim,
+            hidden_size=config.num_attention_heads * config.attention_head_dim,
+            num_blocks=config.num_layers,
+            layer_axis=bool(config.use_layer3d_rope),
+            additional_condition=bool(config.use_additional_t_cond),
+            clean_at_zero=bool(config.zero_cond_t),
+            distilled_guidance=bool(config.guidance_embeds),
+            max_position=self._frequencies.max_position,
+        )
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.transformer.transformer_blocks
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype the transformer computes in (outside autocast)."""
+        return self.transformer.dtype
+
+    @contextmanager
+    def installed(self, layout: Layout) -> Iterator[None]:
+        """Positions and frame embedding of ``layout`` while open; on leaving, also by an exception, the transformer is
+        exactly as found. Inside another installed() the inner layout counts until it closes."""
+        self._layouts.append(layout)
+        try:
+            with self._hooked() if len(self._layouts) == 1 else nullcontext():
+                yield
+        finally:
+            self._layouts.pop()
+
+    def frequencies(self, layout: Layout, device: torch.device | str = "cpu") -> Frequencies:
+        """Rotary frequencies (image (S, D/2), text (T, D/2)) complex64 of a layout, from a bounded cache."""
+        return self._frequencies(layout, device)
+
+    def cache_context(self, name: str, **state: Any) -> AbstractContextManager[None]:
+        return self.transformer.cache_context(name, **state)
+
+    def velocity(
+        self,
+        tokens: torch.Tensor,
+        sigma: torch.Tensor,
+        text: TextFeatures,
+        layout: Layout,
+        *,
+        attention_kwargs: dict[str, Any] | None = None,
+    ) -> torch.Tensor:
+        """Predicted eps - x0 of the noisy frames.
+
+        tokens: (B, layout.num_image_tokens, C) packed latents, noisy then clean. sigma: (B,) float in 0..1. The spans
+        of ``text`` replace those of ``layout``. Returns (B, layout.num_noisy_tokens, C) in the dtype of ``tokens``.
+        ``attention_kwargs`` goes to the attention processors ("scale": LoRA strength). Gradients flow.
+        """
+        batch = self._check(tokens, sigma, text, layout)
+        config = self.transformer.config
+        clean = layout.num_image_tokens - layout.num_noisy_tokens
+        extra = None
+        if config.use_additional_t_cond:
+            # zero_cond_t doubles the timesteps inside the network, and the extra condition must follow.
+            extra = torch.zeros(
+                batch * (2 if config.zero_cond_t else 1), dtype=torch.long, device=tokens.device
+            )
+        dtype = self.dtype
+        with self.installed(layout.with_text(text.spans)):
+            output = self.transformer(
+                hidden_states=tokens.to(dtype),
+                encoder_hidden_states=text.embeds.to(dtype),
+                encoder_hidden_states_mask=text.mask,
+                timestep=sigma.to(dtype),
+                # Read only by zero_cond_t: the first entry is what is sampled, the others are given.
+                img_shapes=[[(1, 1, layout.num_noisy_tokens), (1, 1, clean)]] * batch,
+                attention_kwargs=attention_kwargs,
+                additional_t_cond=extra,
+                return_dict=False,
+            )[0]
+        return output[:, layout.noisy_slice].to(tokens.dtype)
+
+    def pack(self, latents: torch.Tensor) -> torch.Tensor:
+        """(B, c, h, w) -> (B, (h/p)*(w/p), c*p*p), channels in the order (c, row in patch, column in patch)."""
+        p = self.patch_size
+        batch, channels, height, width = latents.shape
+        if height % p or width % p:
+            raise ValueError(f"latents of {height} x {width} do not divide into {p} x {p} patches")
+        patches = latents.reshape(batch, channels, height // p, p, width // p, p).permute(0, 2, 4, 1, 3, 5)
+        return patches.reshape(batch, (height // p) * (width // p), channels * p * p)
+
+    def unpack(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """(B, height*width, c*p*p) -> (B, c, height*p, width*p)."""
+        p = self.patch_size
+        batch, count, channels = tokens.shape
+        if count != height * width:
+            raise ValueError(f"{count} tokens are not a grid of {height} x {width}")
+        patches = tokens.reshape(batch, height, width, channels // p**2, p, p).permute(0, 3, 1, 4, 2, 5)
+        return patches.reshape(batch, channels // p**2, height * p, width * p)
+
+    @contextmanager
+    def _hooked(self) -> Iterator[None]:
+        module = self.transformer.pos_embed
+        found = module.__dict__.get("forward", _ABSENT)
+
+        def forward(img_shapes: Any = None, max_txt_seq_len: Any = None, device: Any = None) -> Frequencies:
+            return self._frequencies(self._layouts[-1], device)
+
+        # Replacing the instance's forward, not adding a hook, keeps the stock one (and its endless caches) from running.
+        module.forward = forward
+        embedding = self.frame_embedding
+        added = (
+            nullcontext()
+            if embedding is None
+            else embedding.installed(self.transformer.img_in, lambda: self._layouts[-1])
+        )
+        try:
+            with added:
+                yield
+        finally:
+            if found is _ABSENT:
+                del module.forward
+            else:
+                module.forward = found
+
+    def _check(self, tokens: torch.Tensor, sigma: torch.Tensor, text: TextFeatures, layout: Layout) -> int:
+        batch = tokens.shape[0]
+        expected = (batch, layout.num_image_tokens, self.transformer.config.in_channels)
+        if tuple(tokens.shape) != expected:
+            raise ValueError(f"tokens are {tuple(tokens.shape)}, the layout needs {expected}")
+        if tuple(sigma.shape) != (batch,):
+            raise ValueError(f"sigma is {tuple(sigma.shape)}, one value per sample is needed: ({batch},)")
+        if text.batch_size != batch:
+            raise InputError(f"{text.batch_size} prompts were given for a batch of {batch}.")
+        if text.embeds.shape[2] != self.transformer.config.joint_attention_dim:
+            raise InputError(
+                f"The prompt embeddings have width {text.embeds.shape[2]}, but the transformer takes "
+                f"{self.transformer.config.joint_attention_dim}; encode the prompt with this model's own text encoder."
+            )
+        return batch

@@ -1,0 +1,139 @@
+"""Which models there are and where they lie. Knows names, folders and licences; loads nothing and imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import InputError
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+DEFAULT_MODEL = "tiny"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A model by the name the user gives.
+
+    ``path``: its folder, None while it is only known on the hub. ``repo`` and ``revision``: where the hub has it.
+    ``kind``: "embedded", "hub" or "folder" (how it was found; what is inside is read from the folder itself).
+    """
+
+    name: str
+    kind: str
+    path: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+    licence: str = "unknown"
+    summary: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do when files of this model are missing or broken; the end of an error's sentence."""
+        if self.kind == "embedded":
+            return "restore the weights/ folder of acetate (install the package again, or `git checkout -- weights`)"
+        if self.repo is not None:
+            return f"fetch the model again with `hf download {self.repo}`"
+        return "copy the whole model folder again"
+
+    @property
+    def available(self) -> bool:
+        """Whether the model's folder is on this machine (for the hub: in its cache), without asking any network."""
+        if self.path is not None:
+            return (self.path / "model_index.json").is_file()
+        return cached_snapshot(self) is not None
+
+
+MODELS: dict[str, ModelEntry] = {
+    "tiny": ModelEntry(
+        name="tiny",
+        kind="embedded",
+        path=WEIGHTS,
+        licence="Apache-2.0",
+        summary="the embedded model: stickers, posters and simple scenes; no download, no GPU",
+    ),
+    "Qwen/Qwen-Image-Layered": ModelEntry(
+        name="Qwen/Qwen-Image-Layered",
+        kind="hub",
+        repo="Qwen/Qwen-Image-Layered",
+        licence="Apache-2.0",
+        summary="20 billion parameters for production: about 57 GB on disk, a GPU with offloading or 64 GB memory",
+    ),
+}
+HUB_FILES = ("model_index.json", *(f"{part}/*" for part in (
+    "transformer", "vae", "text_encoder", "tokenizer", "processor", "scheduler"
+)))  # fmt: skip
+
+
+def resolve(name_or_path: str | Path) -> ModelEntry:
+    """The entry of a known name or of a local model folder (a folder wins over a name of the hub).
+
+    Raises InputError for anything else: it lists the known names and the closest one, or says what the folder lacks.
+    """
+    name = str(name_or_path)
+    path = Path(name).expanduser()
+    entry = MODELS.get(name)
+    if entry is not None and (entry.kind == "embedded" or not path.is_dir()):
+        return entry
+    if name and path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise InputError(
+                f"{path} is not a model folder: it has no model_index.json; give the folder that has it."
+            )
+        return ModelEntry(name=name, kind="folder", path=path.resolve(), summary="a local folder")
+    known = ", ".join(MODELS)
+    if path.is_file():
+        raise InputError(f"{path} is a file; give the folder of a model, or one of {known}.")
+    close = difflib.get_close_matches(name.lower(), [key.lower() for key in MODELS], n=1, cutoff=0.4)
+    hint = "".join(f" Did you mean {key}?" for key in MODELS if key.lower() in close)
+    raise InputError(f"There is no model or folder {name!r}; known models are {known}.{hint}")
+
+
+def locate(entry: ModelEntry, *, download: bool = True) -> ModelEntry:
+    """The entry with its ``path`` on this machine, fetched from the hub when needed and allowed.
+
+    Raises InputError when it is not here and cannot be fetched (no network, offline mode, no access).
+    """
+    if entry.path is not None:
+        return entry
+    found = cached_snapshot(entry)
+    if found is None:
+        found = _download(entry, download)
+    return replace(
+        entry, path=found, revision=found.name if found.parent.name == "snapshots" else entry.revision
+    )
+
+
+def cached_snapshot(entry: ModelEntry) -> Path | None:
+    """The folder of a hub model in the hub's cache on this machine, None when it is not there; asks no network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    if entry.repo is None:
+        return None
+    try:
+        folder = Path(snapshot_download(entry.repo, revision=entry.revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder if (folder / "model_index.json").is_file() else None
+
+
+def _download(entry: ModelEntry, allowed: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    how = (
+        f"run `hf download {entry.repo}` where there is a network, or give the model's folder by its path; "
+        f"`{DEFAULT_MODEL}` needs no download"
+    )
+    if not allowed or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+        raise InputError(f"{entry.name} is not on this machine and downloads are off: {how}.")
+    try:
+        return Path(snapshot_download(entry.repo, revision=entry.revision, allow_patterns=list(HUB_FILES)))
+    # The hub's client raises from several libraries (HTTP, TLS, its own); whichever it is, the user needs the model.
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{entry.name} is not on this machine and could not be fetched ({reason[0]}): {how}."
+        ) from error

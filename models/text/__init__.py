@@ -1,0 +1,18 @@
+"""Prompts to features: what the features are, and one encoder per kind of model."""
+
+from __future__ import annotations
+
+from .embedded import PROMPT_TOKENS, EmbeddedTextEncoder, build_encoder, build_tokenizer
+from .features import LayerPrompts, TextEncoder, TextFeatures
+from .qwen import QwenTextEncoder
+
+__all__ = [
+    "PROMPT_TOKENS",
+    "EmbeddedTextEncoder",
+    "LayerPrompts",
+    "QwenTextEncoder",
+    "TextEncoder",
+    "TextFeatures",
+    "build_encoder",
+    "build_tokenizer",
+]

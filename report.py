@@ -1,0 +1,103 @@
+"""What a run says about itself: which model exactly, how long, how much memory, and how true the result is.
+
+Two records with different fates. *Provenance* is the same for every run with the same arguments and is stored in every
+file written; the *report* adds timings and memory, and goes only where it is asked for. Knows nothing of how a run works.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .layers.document import LayeredImage
+    from .layers.recompose import RecomposeReport
+
+
+def provenance(
+    *, task: str, seed: int, model: str, revision: str, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """The reproducible facts of a run, JSON-able; equal runs give equal facts."""
+    return {
+        "acetate": __version__,
+        "task": task,
+        "seed": seed,
+        "model": model,
+        "revision": revision,
+        "arguments": arguments,
+    }
+
+
+def build_report(
+    document: LayeredImage,
+    facts: dict[str, Any],
+    seconds: dict[str, float],
+    recomposition: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The whole report, JSON-able. ``seconds`` per phase; ``recomposition`` from :func:`recomposition_facts`, or None for
+    a document that has no picture to be compared with."""
+    return {
+        **facts,
+        "canvas": [document.width, document.height],
+        "layers": [
+            {
+                "name": layer.name,
+                "id": layer.id,
+                "box": list(layer.box),
+                "opacity": layer.opacity,
+                "blend": layer.blend.value,
+            }
+            for layer in document.leaves()
+        ],
+        "recomposition": recomposition,
+        "seconds": {
+            **{phase: round(value, 3) for phase, value in seconds.items()},
+            "total": round(sum(seconds.values()), 3),
+        },
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def recomposition_facts(report: RecomposeReport) -> dict[str, Any]:
+    """Errors in levels of 1/255 before and after exact recomposition, and what it had to change. A PSNR of None means
+    that there is no error at all."""
+    found = report.as_dict()
+    return {
+        "before": {
+            "mean": found["error_before_mean"],
+            "max": found["error_before_max"],
+            "psnr": found["psnr_before"],
+        },
+        "after": {"max": found["error_after_max"], "psnr": found["psnr_after"]},
+        "colour_change": {key: found[f"colour_change_{key}"] for key in ("mean", "max", "share")},
+        "alpha_change": {key: found[f"alpha_change_{key}"] for key in ("mean", "max", "share")},
+        "forced_pixels": found["forced_pixels"],
+    }
+
+
+def peak_memory_mib() -> dict[str, float | None]:
+    """The most memory this process has held so far, in MiB: of the machine, and of the accelerator where one was used."""
+    peaks: dict[str, float | None] = {"host": None, "accelerator": None}
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no getrusage
+        pass
+    else:
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        peaks["host"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        peaks["accelerator"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peaks
+
+
+def write_report(report: dict[str, Any], path: str | Path) -> None:
+    """Write ``report`` as JSON, completely or not at all; raises OutputError."""
+    from .layers.io.atomic import atomic_write
+
+    with atomic_write(path) as file:
+        file.write((json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from acetate.errors import InputError
+from acetate.models.registry import DEFAULT_MODEL, MODELS, ModelEntry, locate, resolve
+
+HUB = "Qwen/Qwen-Image-Layered"
+
+
+@pytest.fixture
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    return cache
+
+
+def test_known_names() -> None:
+    assert resolve("tiny") is MODELS[DEFAULT_MODEL]
+    assert resolve(HUB).repo == HUB
+    assert all(entry.licence == "Apache-2.0" and entry.summary for entry in MODELS.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tinny", ["'tinny'", "tiny, Qwen/Qwen-Image-Layered", "Did you mean tiny?"]),
+        ("qwen/qwen-image-layerd", ["Did you mean Qwen/Qwen-Image-Layered?"]),
+        ("./no/such/folder", ["no model or folder './no/such/folder'"]),
+        ("", ["no model or folder ''"]),
+    ],
+)
+def test_unknown_names_are_answered_with_the_known_ones(name: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve(name)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no model_index"):
+        resolve(tmp_path)
+    (tmp_path / "model_index.json").write_text("{}")
+    entry = resolve(str(tmp_path))
+    assert entry.path == tmp_path.resolve() and entry.kind == "folder" and entry.available
+    assert locate(entry) is entry
+    with pytest.raises(InputError, match="is a file"):
+        resolve(tmp_path / "model_index.json")
+
+
+def test_a_hub_model_that_is_not_here(empty_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = resolve(HUB)
+    assert not entry.available
+    with pytest.raises(InputError, match=r"downloads are off: run `hf download Qwen/Qwen-Image-Layered`"):
+        locate(entry, download=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="downloads are off"):
+        locate(entry)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    real = huggingface_hub.snapshot_download
+
+    def unreachable(*args: Any, local_files_only: bool = False, **kwargs: Any) -> str:
+        if local_files_only:
+            return real(*args, local_files_only=True, **kwargs)
+        raise ConnectionError("name resolution failed\nlong trace")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(InputError) as caught:
+        locate(entry)
+    message = str(caught.value)
+    assert "could not be fetched (name resolution failed)" in message and "\n" not in message
+    assert "hf download" in message and "`tiny` needs no download" in message
+
+
+def test_a_hub_model_in_the_cache_is_found_with_its_commit(empty_hub: Path) -> None:
+    commit = "1" * 40
+    home = empty_hub / "models--Qwen--Qwen-Image-Layered"
+    (home / "snapshots" / commit).mkdir(parents=True)
+    (home / "snapshots" / commit / "model_index.json").write_text("{}")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    found = locate(resolve(HUB), download=False)
+    assert found.revision == commit and found.path == home / "snapshots" / commit
+    assert resolve(HUB).available
+
+
+def test_remedies_fit_the_kind() -> None:
+    assert "weights/" in MODELS["tiny"].remedy
+    assert "hf download" in MODELS[HUB].remedy
+    assert "copy" in ModelEntry(name="x", kind="folder").remedy
+
+
+def test_listing_models_needs_no_torch() -> None:
+    code = "import sys, acetate.models.registry as r; r.MODELS; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
