@@ -17,6 +17,7 @@ from PIL import Image
 
 from .errors import InputError
 from .layers.document import Box, LayeredImage
+from .layers.edit import trim
 from .layers.io.picture import Picture, read_picture
 from .layers.recompose import recompose
 from .layers.resample import resize
@@ -53,7 +54,8 @@ def decompose(
 
     ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
     ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
-    "model" one at the size the model works at, equal to the picture scaled to that size.
+    "model" one at the size the model works at, equal to the picture scaled to that size. Layers above the background are
+    cut to their visible pixels.
 
     ``document.metadata["report"]`` holds what was done: seed, model, revision, seconds per phase, peak memory, layer
     boxes and the recomposition error before and after. Raises InputError for what cannot be done as asked, Cancelled
@@ -93,6 +95,8 @@ def decompose(
         target = resize(target, (document.width, document.height))
     with phases.during("recompose"):
         document, recomposed = recompose(document, target)
+        for index in range(1, layers):
+            document = trim(document, f"#{index}")
 
     arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size}
     facts = _facts("decompose", pipeline, seed, arguments)

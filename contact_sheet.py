@@ -48,10 +48,9 @@ def contact_sheet(
     """
     sheet = sheet or Sheet()
     leaves = document.leaves()
+    count = f"{len(leaves)} layers" if len(leaves) != 1 else "1 layer"
     cells = [] if picture is None else [("Input", "", picture)]
-    cells.append(
-        ("All layers", f"{len(leaves)} layers" if len(leaves) != 1 else "1 layer", document.flatten())
-    )
+    cells.append(("Recomposed" if picture is not None else "All layers", count, document.flatten()))
     cells += [(layer.name, _details(layer), _alone(document, layer)) for layer in leaves]
 
     columns = _columns(len(cells), sheet.max_columns)
@@ -62,7 +61,7 @@ def contact_sheet(
     height = sheet.head + rows * (size[1] + sheet.caption + sheet.gap) + sheet.margin - sheet.gap
     page = Image.new("RGB", (sheet.width, height), PAPER)
     draw = ImageDraw.Draw(page)
-    facts = facts or f"{len(leaves)} layers, {document.width} x {document.height} px"
+    facts = facts or f"{count}, {document.width} x {document.height} px"
     draw.text((sheet.margin, 38), title, INK, ImageFont.load_default(30))
     draw.text((sheet.margin, 80), facts, GREY, ImageFont.load_default(16))
     for index, (name, details, image) in enumerate(cells):

@@ -34,6 +34,7 @@ def models(arguments: argparse.Namespace) -> int:
         {
             "name": entry.name,
             "default": entry.name == DEFAULT_MODEL,
+            "kind": entry.kind,
             "here": entry.available,
             "licence": entry.licence,
             "summary": entry.summary,
@@ -45,7 +46,7 @@ def models(arguments: argparse.Namespace) -> int:
         return 0
     width = max(len(row["name"]) for row in rows)
     for row in rows:
-        here = "here" if row["here"] else "not downloaded"
+        here = "here" if row["here"] else "missing" if row["kind"] == "embedded" else "not downloaded"
         print(f"{row['name']:<{width}}  {here:<14}  {row['licence']:<10}  {row['summary']}")
     print("Any folder of the same layout is a model too: --model PATH.")
     return 0

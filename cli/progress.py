@@ -9,7 +9,7 @@ from typing import Protocol, TextIO
 
 LABELS = {
     "load": "loading the model",
-    "encode": "reading the picture",
+    "encode": "reading the input",
     "denoise": "finding the layers",
     "decode": "painting the layers",
     "upsample": "bringing layers to full size",

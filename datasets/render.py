@@ -50,10 +50,14 @@ class Renderer:
 
     def __init__(self, atlas: Atlas, device: torch.device | str = "cpu") -> None:
         self.atlas, self.device = atlas, torch.device(device)
-        self.pixels = torch.from_numpy(np.ascontiguousarray(atlas.pixels.transpose(0, 3, 1, 2))).to(self.device)
+        self.pixels = torch.from_numpy(np.ascontiguousarray(atlas.pixels.transpose(0, 3, 1, 2))).to(
+            self.device
+        )
 
     @torch.no_grad()
-    def render(self, scenes: Sequence[Scene], height: int, width: int, *, layers: int | None = None) -> RenderedBatch:
+    def render(
+        self, scenes: Sequence[Scene], height: int, width: int, *, layers: int | None = None
+    ) -> RenderedBatch:
         """Exact layers of the scenes; ``layers`` (default: the most any scene has, background included) sets N."""
         counts = tuple(len(s.objects) + 1 for s in scenes)
         total = layers or max(counts)
@@ -73,15 +77,38 @@ class Renderer:
         objects = [o for s in scenes for o in s.objects]
         sprites = self.pixels[torch.tensor([o.sprite for o in objects], device=self.device)].float() / 255
         table = torch.tensor(
-            [[*o.centre, o.size, np.cos(o.angle), np.sin(o.angle), -1.0 if o.flip else 1.0, *(o.tint or o.gain), o.opacity,
-              *(o.shadow or (0, 0, 0.01, 0))] for o in objects], dtype=torch.float32, device=self.device)  # fmt: skip
+            [
+                [
+                    *o.centre,
+                    o.size,
+                    np.cos(o.angle),
+                    np.sin(o.angle),
+                    -1.0 if o.flip else 1.0,
+                    *(o.tint or o.gain),
+                    o.opacity,
+                    *(o.shadow or (0, 0, 0.01, 0)),
+                ]
+                for o in objects
+            ],
+            dtype=torch.float32,
+            device=self.device,
+        )
         cx, cy, size, cos, sin, flip = table[:, :6].unbind(1)
         short = min(height, width)
-        across, down = width / (short * size), height / (short * size)  # canvas half-widths per sprite half-width
+        across, down = (
+            width / (short * size),
+            height / (short * size),
+        )  # canvas half-widths per sprite half-width
         u, v = 2 * cx - 1, 2 * cy - 1
         theta = torch.stack(
-            [torch.stack([flip * cos * across, flip * sin * down, -flip * (cos * across * u + sin * down * v)], 1),
-             torch.stack([-sin * across, cos * down, sin * across * u - cos * down * v], 1)], 1)  # fmt: skip
+            [
+                torch.stack(
+                    [flip * cos * across, flip * sin * down, -flip * (cos * across * u + sin * down * v)], 1
+                ),
+                torch.stack([-sin * across, cos * down, sin * across * u - cos * down * v], 1),
+            ],
+            1,
+        )
         grid = F.affine_grid(theta, [len(objects), 4, height, width], align_corners=False)
         small = size * short < 0.75 * sprites.shape[-1]  # a mip level against aliasing
         picture = torch.empty(len(objects), 4, height, width, device=self.device)
@@ -104,13 +131,20 @@ class Renderer:
         kernel = torch.exp(-0.5 * (taps[None] / (sigma[:, None] * short)) ** 2)
         kernel = kernel / kernel.sum(1, keepdim=True)
         count = alpha.shape[0]
-        blurred = F.conv2d(alpha.view(1, count, *alpha.shape[-2:]), kernel.view(count, 1, -1, 1), padding=(radius, 0), groups=count)
+        blurred = F.conv2d(
+            alpha.view(1, count, *alpha.shape[-2:]),
+            kernel.view(count, 1, -1, 1),
+            padding=(radius, 0),
+            groups=count,
+        )
         blurred = F.conv2d(blurred, kernel.view(count, 1, 1, -1), padding=(0, radius), groups=count)
         theta = torch.zeros(count, 2, 3, device=self.device)
         theta[:, 0, 0] = theta[:, 1, 1] = 1
         theta[:, 0, 2], theta[:, 1, 2] = -2 * dx * short / width, -2 * dy * short / height
         grid = F.affine_grid(theta, [count, 1, height, width], align_corners=False)
-        shade = F.grid_sample(blurred.view(count, 1, height, width), grid, align_corners=False) * strength.view(-1, 1, 1, 1)
+        shade = F.grid_sample(
+            blurred.view(count, 1, height, width), grid, align_corners=False
+        ) * strength.view(-1, 1, 1, 1)
         top = picture[chosen]
         out = picture.clone()
         out[chosen] = torch.cat([top[:, :3], top[:, 3:] + shade * (1 - top[:, 3:])], 1)
@@ -120,7 +154,10 @@ class Renderer:
         """Opaque RGB (3, H, W) in [0,1]."""
         short = min(height, width)
         y, x = torch.meshgrid(
-            *((torch.arange(n, device=self.device, dtype=torch.float32) + 0.5 - n / 2) / short + 0.5 for n in (height, width)),
+            *(
+                (torch.arange(n, device=self.device, dtype=torch.float32) + 0.5 - n / 2) / short + 0.5
+                for n in (height, width)
+            ),
             indexing="ij",
         )
         first, second = (torch.tensor(c, device=self.device).view(3, 1, 1) for c in spec.colours)
@@ -150,6 +187,9 @@ class Renderer:
         for octave in range(octaves):
             side = 3 * 2**octave
             coarse = torch.from_numpy(rng.random((1, 1, side, side), dtype=np.float32)).to(self.device)
-            total += F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)[0, 0] * 0.6**octave
+            total += (
+                F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)[0, 0]
+                * 0.6**octave
+            )
         weight = sum(0.6**o for o in range(octaves))
         return ((total / weight - 0.5) * 1.8 + 0.5).clamp(0, 1)

@@ -14,10 +14,19 @@ import numpy as np
 from .sprites import Atlas
 
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (214, 40, 40), "orange": (247, 127, 0), "yellow": (252, 204, 40), "green": (56, 158, 72),
-    "teal": (18, 140, 140), "blue": (40, 98, 220), "purple": (124, 58, 180), "pink": (240, 110, 170),
-    "brown": (130, 84, 50), "black": (28, 28, 32), "white": (246, 246, 242), "grey": (136, 140, 146),
-}  # fmt: skip
+    "red": (214, 40, 40),
+    "orange": (247, 127, 0),
+    "yellow": (252, 204, 40),
+    "green": (56, 158, 72),
+    "teal": (18, 140, 140),
+    "blue": (40, 98, 220),
+    "purple": (124, 58, 180),
+    "pink": (240, 110, 170),
+    "brown": (130, 84, 50),
+    "black": (28, 28, 32),
+    "white": (246, 246, 242),
+    "grey": (136, 140, 146),
+}
 BACKGROUNDS = ("flat", "gradient", "glow", "stripes", "checks", "dots", "clouds", "texture")
 HELD_OUT_SEED = 1 << 40
 """Scenes with a seed at or above this are for evaluation only."""
@@ -102,7 +111,9 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_objects <= self.max_objects <= 6:
-            raise ValueError(f"objects must satisfy 0 <= min <= max <= 6, not {self.min_objects}..{self.max_objects}")
+            raise ValueError(
+                f"objects must satisfy 0 <= min <= max <= 6, not {self.min_objects}..{self.max_objects}"
+            )
 
 
 def _colour(rng: np.random.Generator) -> tuple[str, tuple[float, float, float]]:
@@ -114,12 +125,18 @@ def _colour(rng: np.random.Generator) -> tuple[str, tuple[float, float, float]]:
 def _background(rng: np.random.Generator) -> Background:
     first, second = _colour(rng), _colour(rng)
     return Background(
-        kind=str(rng.choice(BACKGROUNDS)), names=(first[0], second[0]), colours=(first[1], second[1]),
-        angle=float(rng.uniform(0, np.pi)), frequency=float(rng.uniform(2, 9)), noise_seed=int(rng.integers(1 << 31)),
-    )  # fmt: skip
+        kind=str(rng.choice(BACKGROUNDS)),
+        names=(first[0], second[0]),
+        colours=(first[1], second[1]),
+        angle=float(rng.uniform(0, np.pi)),
+        frequency=float(rng.uniform(2, 9)),
+        noise_seed=int(rng.integers(1 << 31)),
+    )
 
 
-def _placed(rng: np.random.Generator, atlas: Atlas, pools: dict[str, np.ndarray], settings: SceneSettings) -> Placed:
+def _placed(
+    rng: np.random.Generator, atlas: Atlas, pools: dict[str, np.ndarray], settings: SceneSettings
+) -> Placed:
     kind = str(rng.choice(["emoji", "shape", "text"], p=[0.62, 0.22, 0.16]))
     sprite = int(rng.choice(pools[kind]))
     description = atlas.sprites[sprite]
@@ -131,17 +148,27 @@ def _placed(rng: np.random.Generator, atlas: Atlas, pools: dict[str, np.ndarray]
     colour, tint = _colour(rng)
     shadow = None
     if rng.random() < settings.shadow_share:
-        shadow = (float(rng.uniform(-0.04, 0.04)), float(rng.uniform(0.01, 0.06)), float(rng.uniform(0.008, 0.03)),
-                  float(rng.uniform(0.25, 0.65)))  # fmt: skip
+        shadow = (
+            float(rng.uniform(-0.04, 0.04)),
+            float(rng.uniform(0.01, 0.06)),
+            float(rng.uniform(0.008, 0.03)),
+            float(rng.uniform(0.25, 0.65)),
+        )
     translucent = description.tinted and kind == "shape" and rng.random() < settings.translucent_share * 2
     return Placed(
-        sprite=sprite, name=description.name, kind=kind, centre=centre, size=size,
+        sprite=sprite,
+        name=description.name,
+        kind=kind,
+        centre=centre,
+        size=size,
         angle=float(rng.normal(0, 0.12) if kind == "text" else rng.normal(0, 0.3)),
         flip=bool(rng.random() < 0.5) and kind != "text",
-        tint=tint if description.tinted else None, colour=colour if description.tinted else None,
+        tint=tint if description.tinted else None,
+        colour=colour if description.tinted else None,
         gain=tuple(float(v) for v in rng.uniform(0.88, 1.1, 3)),  # type: ignore[arg-type]
-        opacity=float(rng.uniform(0.45, 0.85)) if translucent else 1.0, shadow=shadow,
-    )  # fmt: skip
+        opacity=float(rng.uniform(0.45, 0.85)) if translucent else 1.0,
+        shadow=shadow,
+    )
 
 
 def _overlap(a: Placed, b: Placed) -> bool:
@@ -173,7 +200,9 @@ def _covered(target: Placed, above: list[Placed]) -> float:
 class SceneSampler:
     """Draws scenes. ``held_out`` picks the sprite pool; a scene depends on (seed, index) and nothing else."""
 
-    def __init__(self, atlas: Atlas, *, settings: SceneSettings | None = None, held_out: bool = False) -> None:
+    def __init__(
+        self, atlas: Atlas, *, settings: SceneSettings | None = None, held_out: bool = False
+    ) -> None:
         self.atlas, self.settings, self.held_out = atlas, settings or SceneSettings(), held_out
         allowed = atlas.indices(held_out=held_out)
         kinds = np.array([atlas.sprites[i].kind for i in allowed])
@@ -190,10 +219,12 @@ class SceneSampler:
             if len(objects) == count:
                 break
             new = _placed(rng, self.atlas, self.pools, self.settings)
-            if all(_covered(o, [*objects[i + 1 :], new]) <= 1 - self.settings.min_visible for i, o in enumerate(objects)):
+            if all(
+                _covered(o, [*objects[i + 1 :], new]) <= 1 - self.settings.min_visible
+                for i, o in enumerate(objects)
+            ):
                 objects.append(new)
         return Scene(background=background, objects=canonical_order(tuple(objects)))
-
 
     def scene_like(self, layout: Scene, seed: int, index: int) -> Scene:
         """Another scene whose objects lie where those of ``layout`` do, in the same order: other sprites, colours and
@@ -201,7 +232,10 @@ class SceneSampler:
         rng = np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32, index, 1])
         background = _background(rng)
         drawn = [_placed(rng, self.atlas, self.pools, self.settings) for _ in layout.objects]
-        objects = [replace(new, centre=old.centre, size=old.size) for new, old in zip(drawn, layout.objects, strict=True)]
+        objects = [
+            replace(new, centre=old.centre, size=old.size)
+            for new, old in zip(drawn, layout.objects, strict=True)
+        ]
         return Scene(background=background, objects=tuple(objects))
 
 

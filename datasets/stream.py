@@ -20,8 +20,17 @@ class CropStream(IterableDataset[Tensor]):
     Item k of worker w is a pure function of (seed, w, k): a resumed run goes on with fresh scenes by moving ``start``.
     """
 
-    def __init__(self, atlas: Atlas, *, size: int, crop: int, batch: int, seed: int = 1, start: int = 0) -> None:
-        self.atlas, self.size, self.crop, self.batch, self.seed, self.start = atlas, size, crop, batch, seed, start
+    def __init__(
+        self, atlas: Atlas, *, size: int, crop: int, batch: int, seed: int = 1, start: int = 0
+    ) -> None:
+        self.atlas, self.size, self.crop, self.batch, self.seed, self.start = (
+            atlas,
+            size,
+            crop,
+            batch,
+            seed,
+            start,
+        )
 
     def __iter__(self) -> Iterator[Tensor]:
         torch.set_num_threads(1)
@@ -38,7 +47,8 @@ class CropStream(IterableDataset[Tensor]):
             for b, scene in enumerate(scenes):
                 layer = int(rng.integers(0, len(scene.objects) + 1))
                 for picture in (rendered.composite[b], rendered.layers[b, layer]):
-                    focus = scene.objects[int(rng.integers(len(scene.objects)))].centre if layer == 0 else scene.objects[layer - 1].centre
+                    chosen = int(rng.integers(len(scene.objects))) if layer == 0 else layer - 1
+                    focus = scene.objects[chosen].centre
                     corner = np.array(focus) * self.size - self.crop / 2 + rng.normal(0, self.crop / 4, 2)
                     x, y = np.clip(corner.round().astype(int), 0, self.size - self.crop)
                     crops.append(picture[:, y : y + self.crop, x : x + self.crop])
@@ -49,4 +59,4 @@ class CropStream(IterableDataset[Tensor]):
 def loader(stream: IterableDataset, *, workers: int) -> Iterator:
     """Iterate the stream with ``workers`` processes (0: in this one)."""
     options = {"prefetch_factor": 4, "persistent_workers": True} if workers else {}
-    return iter(DataLoader(stream, batch_size=None, num_workers=workers, **options))  # type: ignore[arg-type]
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, **options))

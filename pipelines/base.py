@@ -42,15 +42,25 @@ from .sizes import check_boxes
 logger = logging.getLogger(__name__)
 
 MAX_PROMPT_TOKENS = 512
-STORED = ("default_resolution", "default_steps", "default_guidance", "size_multiple", "max_layers")
+STORED = (
+    "default_resolution",
+    "default_steps",
+    "default_guidance",
+    "text_guidance",
+    "size_multiple",
+    "max_layers",
+    "transparent_fill",
+)
 
 
 class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
     """The parts of a layered model. Use ``ImageToLayersPipeline`` or ``TextToLayersPipeline``.
 
     The numbers are stored in model_index.json: ``default_resolution`` (square root of the working area in
-    pixels), ``default_steps``, ``default_guidance``, ``size_multiple`` (of the working sides, pixels) and
-    ``max_layers``. Public checkpoints that store none get the values of Qwen-Image-Layered. One pipeline
+    pixels), ``default_steps``, ``default_guidance``, ``text_guidance`` (for text to layers; None: the
+    same), ``size_multiple`` (of the working sides, pixels),
+    ``max_layers``, and ``transparent_fill`` (colour in 0..1 that the VAE expects under alpha 0, None: any). Public
+    checkpoints that store none get the values of Qwen-Image-Layered. One pipeline
     serves one call at a time.
     """
 
@@ -70,8 +80,10 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
         default_resolution: int = 640,
         default_steps: int = 50,
         default_guidance: float = 4.0,
+        text_guidance: float | None = None,
         size_multiple: int = 32,
         max_layers: int = 20,
+        transparent_fill: float | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -87,8 +99,10 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
             default_resolution=default_resolution,
             default_steps=default_steps,
             default_guidance=default_guidance,
+            text_guidance=text_guidance,
             size_multiple=size_multiple,
             max_layers=max_layers,
+            transparent_fill=transparent_fill,
         )
         self.model_name: str | None = None
         self.model_revision: str | None = None
@@ -177,9 +191,15 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
         """Pixels along each side of a token."""
         return int(self.vae.spatial_compression_ratio) * self.backbone.patch_size
 
+    @property
+    def default_scale(self) -> float:
+        """The guidance scale of a call that names none."""
+        return float(self.config.default_guidance)
+
     def engine(self) -> Engine:
         """The parts joined for one call; raises InputError when they do not belong together."""
-        codec, channels = QwenRGBACodec(self.vae), self.backbone.capabilities.latent_channels
+        codec = QwenRGBACodec(self.vae, transparent_fill=self.config.transparent_fill)
+        channels = self.backbone.capabilities.latent_channels
         if codec.latent_channels != channels:
             raise InputError(
                 f"The VAE makes {codec.latent_channels} channels, the transformer takes {channels}; "
@@ -236,7 +256,7 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
         ``facts``: the subclass's own arguments, recorded in the documents."""
         boxes = [check_boxes(call.boxes, layers, canvas.width, canvas.height) for canvas in canvases]
         engine = self.engine()
-        guidance = call.guidance(self.config.default_guidance)
+        guidance = call.guidance(self.default_scale)
         if not guidance.enabled and (
             call.negative_prompt is not None or call.negative_prompt_embeds is not None
         ):

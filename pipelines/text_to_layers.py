@@ -24,6 +24,11 @@ from .sizes import check_canvas
 class TextToLayersPipeline(LayersPipeline):
     """Makes layered pictures from text. See :meth:`__call__`."""
 
+    @property
+    def default_scale(self) -> float:
+        own = self.config.text_guidance
+        return super().default_scale if own is None else float(own)
+
     def __call__(
         self,
         prompt: str | Sequence[str | None] | None = None,

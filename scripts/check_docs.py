@@ -22,6 +22,7 @@ from acetate.cli.verbs import VERBS, Verb
 from acetate.errors import AcetateError
 from acetate.layers.edit import OPERATIONS
 from acetate.layers.io import FORMATS
+from acetate.models.registry import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- begin: (\S+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
@@ -86,11 +87,17 @@ def operations_table() -> str:
     return "\n".join(["| operation | what it does |", "| --- | --- |", *rows])
 
 
+def models_table() -> str:
+    rows = [f"| `{entry.name}` | {entry.summary} | {entry.licence} |" for entry in MODELS.values()]
+    return "\n".join(["| name | what it is | licence |", "| --- | --- | --- |", *rows])
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "cli-table": cli_table,
     "cli-help": cli_help,
     "cli-reference": cli_reference,
     "formats": formats_table,
+    "models": models_table,
     "operations": operations_table,
 }
 

@@ -19,6 +19,7 @@ from acetate.datasets.stream import loader
 from acetate.models.backbones.qwen import QwenBackbone
 from acetate.models.frame_embedding import FrameEmbedding
 from acetate.models.text.embedded import EmbeddedTextEncoder, build_encoder, build_tokenizer
+from acetate.training.alignment import LayerAlignment
 from acetate.training.attention import MatmulAttention
 from acetate.training.ema import EMA
 from acetate.training.flow import FlowSettings, draw_sigma, flow_loss, pack_frames, pack_weights
@@ -35,8 +36,17 @@ class Model(torch.nn.Module):
     def __init__(self, words: list[str], latent_channels: int) -> None:
         super().__init__()
         self.transformer = QwenImageTransformer2DModel(
-            patch_size=2, in_channels=4 * latent_channels, out_channels=latent_channels, num_layers=BLOCKS, attention_head_dim=HEAD_DIM,
-            num_attention_heads=HEADS, joint_attention_dim=TEXT_DIM, axes_dims_rope=(8, 28, 28), use_additional_t_cond=True, use_layer3d_rope=True)  # fmt: skip
+            patch_size=2,
+            in_channels=4 * latent_channels,
+            out_channels=latent_channels,
+            num_layers=BLOCKS,
+            attention_head_dim=HEAD_DIM,
+            num_attention_heads=HEADS,
+            joint_attention_dim=TEXT_DIM,
+            axes_dims_rope=(8, 28, 28),
+            use_additional_t_cond=True,
+            use_layer3d_rope=True,
+        )
         self.tokenizer = build_tokenizer(words)
         self.text_encoder = build_encoder(len(self.tokenizer), TEXT_DIM, 2, 4)
         self.frame_embedding = FrameEmbedding(dim=HEADS * HEAD_DIM)
@@ -59,13 +69,22 @@ class Model(torch.nn.Module):
         return flow_loss(self.backbone, tokens, weights, features, batch.layout, sigma, noise)
 
 
-ADAMW = ("transformer.img_in", "transformer.txt_in", "transformer.proj_out", "transformer.norm_out", "transformer.time_text_embed",
-         "text_encoder", "frame_embedding")  # fmt: skip
+ADAMW = (
+    "transformer.img_in",
+    "transformer.txt_in",
+    "transformer.proj_out",
+    "transformer.norm_out",
+    "transformer.time_text_embed",
+    "text_encoder",
+    "frame_embedding",
+)
 
 
 def parameters(model: Model) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Muon takes the blocks' attention and MLP matrices; modulation, heads and embeddings go to AdamW."""
-    modulation = tuple(f"transformer.transformer_blocks.{i}.{s}_mod" for i in range(BLOCKS) for s in ("img", "txt"))
+    modulation = tuple(
+        f"transformer.transformer_blocks.{i}.{s}_mod" for i in range(BLOCKS) for s in ("img", "txt")
+    )
     return split_parameters(model, ADAMW + modulation)
 
 
@@ -94,7 +113,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--tokens", type=int, default=3072, help="image tokens a step")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--decay", type=float, default=0.35, help="share of the time over which the rate falls to zero")
+    parser.add_argument(
+        "--decay", type=float, default=0.35, help="share of the time over which the rate falls to zero"
+    )
+    parser.add_argument("--align", type=float, default=0.5, help="weight of the alignment head at the start")
+    parser.add_argument(
+        "--align-until", type=float, default=0.5, help="share of the time at which it has faded to 0"
+    )
     parser.add_argument("--rehearse", action="store_true", help="one minute, to see that everything works")
     args = parser.parse_args()
     minutes = 1.0 if args.rehearse else args.minutes
@@ -104,6 +129,8 @@ def main() -> None:
     latent_channels = AutoencoderKLQwenImage.load_config(args.vae)["z_dim"]
     model = Model(vocabulary(atlas), latent_channels)
     optimiser = Muon(*parameters(model), lr=0.02, adamw_lr=1.5e-3)
+    alignment = LayerAlignment(model.transformer, dim=HEADS * HEAD_DIM, block=BLOCKS // 2, max_layers=6)
+    head = torch.optim.AdamW(alignment.parameters(), lr=2e-3)
     ema, step, state_file = EMA(model, 0.998), 0, args.out / "state.pt"
     if state_file.exists():
         state = torch.load(state_file)
@@ -114,16 +141,31 @@ def main() -> None:
         torch.manual_seed(step)
     held_out = TaskStream(atlas, args.vae, settings=TaskSettings(tokens=4096), seed=1 << 20, held_out=True)
     validation = [batch for batch, _ in zip(held_out, range(4), strict=False)]
-    stream = loader(TaskStream(atlas, args.vae, settings=TaskSettings(tokens=args.tokens), start=step), workers=1)
-    log, flow, began, saved, first, sums = RunLog(args.out / "log.jsonl"), FlowSettings(), time.monotonic(), time.monotonic(), step, {}
+    stream = loader(
+        TaskStream(atlas, args.vae, settings=TaskSettings(tokens=args.tokens), start=step), workers=1
+    )
+    log, flow, began, saved, first, sums = (
+        RunLog(args.out / "log.jsonl"),
+        {"image": FlowSettings(mean=0.8), "text": FlowSettings(), "boxes": FlowSettings()},
+        time.monotonic(),
+        time.monotonic(),
+        step,
+        {},
+    )
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
         optimiser.scale_lr(min(1.0, (step - first + 1) / 60, max(0.0, (1 - share) / args.decay)))
         batch = next(stream)
-        loss = model.loss(batch, draw_sigma(len(batch.latents), flow, batch.latents.device))
+        loss = model.loss(batch, draw_sigma(len(batch.latents), flow[batch.task], batch.latents.device))
+        aligned = args.align * max(0.0, 1 - share / args.align_until) if batch.task == "image" else 0.0
+        if aligned:
+            extra = alignment.loss(batch.layout, batch.coverage, batch.visible)
+            sums.setdefault("align", []).append(float(extra.detach()))
         optimiser.zero_grad()
-        loss.backward()
+        head.zero_grad()
+        (loss + aligned * extra if aligned else loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
+        head.step()
         ema.update(model)
         step += 1
         sums.setdefault(batch.task, []).append(float(loss.detach()))
@@ -141,7 +183,15 @@ def main() -> None:
 
 def save(out: Path, model: Model, optimiser: Muon, ema: EMA, step: int) -> float:
     """Write the state beside its place and rename it; returns the time."""
-    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state_dict(), "step": step}, out / "state.tmp")
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "ema": ema.state_dict(),
+            "step": step,
+        },
+        out / "state.tmp",
+    )
     (out / "state.tmp").replace(out / "state.pt")
     return time.monotonic()
 

@@ -19,9 +19,14 @@ class MatmulAttention:
     _parallel_config = None
 
     def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, encoder_hidden_states_mask: Tensor | None = None,
-        attention_mask: Tensor | None = None, image_rotary_emb: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        encoder_hidden_states_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         if attention_mask is not None or image_rotary_emb is None:
             raise ValueError("MatmulAttention takes rotary positions and no attention mask of its own")
         image, text = hidden_states, encoder_hidden_states
@@ -29,7 +34,9 @@ class MatmulAttention:
         rotary = torch.cat([image_rotary_emb[1], image_rotary_emb[0]]).unsqueeze(1)
         heads = (attn.heads, attn.inner_dim // attn.heads)
 
-        def joint(on_text: nn.Module, on_image: nn.Module, text_norm: nn.Module | None, image_norm: nn.Module | None) -> Tensor:
+        def joint(
+            on_text: nn.Module, on_image: nn.Module, text_norm: nn.Module | None, image_norm: nn.Module | None
+        ) -> Tensor:
             a, b = on_text(text).unflatten(-1, heads), on_image(image).unflatten(-1, heads)
             if text_norm is None or image_norm is None:
                 return torch.cat([a, b], 1).transpose(1, 2)

@@ -26,7 +26,9 @@ class FlowSettings:
 
 def pack_frames(backbone: QwenBackbone, latents: Tensor, layout: Layout) -> Tensor:
     """(B, F, C, h, w) latents of every frame -> (B, S, 4C) tokens in sequence order, cropped to the frames' boxes."""
-    return torch.cat([layout.crop(backbone.pack(latents[:, i]), frame) for i, frame in enumerate(layout.frames)], 1)
+    return torch.cat(
+        [layout.crop(backbone.pack(latents[:, i]), frame) for i, frame in enumerate(layout.frames)], 1
+    )
 
 
 def pack_weights(weights: Tensor, layout: Layout) -> Tensor:
@@ -35,8 +37,15 @@ def pack_weights(weights: Tensor, layout: Layout) -> Tensor:
     return torch.cat([layout.crop(weights[:, i, :, None], frame) for i, frame in enumerate(noisy)], 1)[..., 0]
 
 
-def flow_loss(backbone: QwenBackbone, tokens: Tensor, weights: Tensor, text: TextFeatures, layout: Layout, sigma: Tensor,
-              noise: Tensor) -> Tensor:  # fmt: skip
+def flow_loss(
+    backbone: QwenBackbone,
+    tokens: Tensor,
+    weights: Tensor,
+    text: TextFeatures,
+    layout: Layout,
+    sigma: Tensor,
+    noise: Tensor,
+) -> Tensor:
     """Weighted velocity error, a scalar. tokens (B, S, C) clean; weights and noise over the noisy tokens; sigma (B,)."""
     clean = tokens[:, layout.noisy_slice]
     level = sigma.view(-1, 1, 1)

@@ -33,13 +33,25 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Two kinds of parameter groups: ``kind="muon"`` (matrices and convolution kernels) and ``kind="adamw"``."""
 
-    def __init__(self, matrices: Iterable[Tensor], others: Iterable[Tensor], *, lr: float = 0.02, adamw_lr: float = 1e-3,
-                 momentum: float = 0.95, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.01) -> None:  # fmt: skip
+    def __init__(
+        self,
+        matrices: Iterable[Tensor],
+        others: Iterable[Tensor],
+        *,
+        lr: float = 0.02,
+        adamw_lr: float = 1e-3,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.01,
+    ) -> None:
         groups = [
             {"params": list(matrices), "kind": "muon", "lr": lr, "base_lr": lr},
             {"params": list(others), "kind": "adamw", "lr": adamw_lr, "base_lr": adamw_lr},
         ]
-        super().__init__([g for g in groups if g["params"]], {"momentum": momentum, "betas": betas, "weight_decay": weight_decay})
+        super().__init__(
+            [g for g in groups if g["params"]],
+            {"momentum": momentum, "betas": betas, "weight_decay": weight_decay},
+        )
 
     def scale_lr(self, factor: float) -> None:
         """Set every group's rate to ``factor`` times the one it was made with."""
@@ -47,7 +59,7 @@ class Muon(torch.optim.Optimizer):
             group["lr"] = group["base_lr"] * factor
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
         for group in self.param_groups:
             with_gradient = [p for p in group["params"] if p.grad is not None]
             if group["kind"] == "muon":
@@ -64,7 +76,10 @@ class Muon(torch.optim.Optimizer):
             state["momentum"].lerp_(p.grad, 1 - group["momentum"])
             direction = p.grad.lerp(state["momentum"], group["momentum"]).flatten(1)
             by_shape.setdefault(tuple(direction.shape), []).append((p, direction))
-        for (rows, columns), members in by_shape.items():  # equal shapes together: one batched product is far faster
+        for (
+            rows,
+            columns,
+        ), members in by_shape.items():  # equal shapes together: one batched product is far faster
             steps = orthogonalise(torch.stack([d for _, d in members]))
             for (p, _), step in zip(members, steps, strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
@@ -89,8 +104,13 @@ class Muon(torch.optim.Optimizer):
 
 def split_parameters(module: torch.nn.Module, heads: tuple[str, ...]) -> tuple[list[Tensor], list[Tensor]]:
     """(matrices for Muon, the rest for AdamW); parameters whose name starts with one of ``heads`` count as the rest."""
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, p in module.named_parameters():
         if p.requires_grad:
-            (matrices if p.ndim >= 2 and min(p.shape[0], p[0].numel()) > 1 and not name.startswith(heads) else others).append(p)
+            (
+                matrices
+                if p.ndim >= 2 and min(p.shape[0], p[0].numel()) > 1 and not name.startswith(heads)
+                else others
+            ).append(p)
     return matrices, others

@@ -19,24 +19,24 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ..datasets.render import Renderer, over, straight
 from ..datasets.scenes import Scene, SceneSampler
 from ..datasets.sprites import Atlas
+from ..models.codecs import QwenRGBACodec, install_still_convolutions
 from ..models.layout import Layout
-from .still import encode_moments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSettings:
     """Shares of the tasks (the rest of 1 is text to layers without boxes) and how layers are counted.
 
-    ``layers`` counts the background. ``fewer`` / ``more``: share of scenes with one object less (the top layer stays
-    empty) or more (the two topmost objects share a layer) than there are layers to fill. ``tokens``: image tokens a
-    batch; ``grids``: (rows, columns) of tokens, 16 pixels each.
+    ``layers`` counts the background. ``fewer``: share of scenes with fewer objects than layers, so that the top
+    ones stay empty; ``more``: with one object more, so that the two topmost share a layer. ``tokens``: image
+    tokens a batch; ``grids``: (rows, columns) of tokens, 16 pixels each.
     """
 
     image_to_layers: float = 0.7
     boxes: float = 0.12
     layers: tuple[int, ...] = (2, 3, 4, 5)
     layer_weights: tuple[float, ...] = (0.3, 0.3, 0.25, 0.15)
-    fewer: float = 0.1
+    fewer: float = 0.2
     more: float = 0.1
     caption_share: float = 0.4
     text_drop: float = 0.1
@@ -48,12 +48,15 @@ class TaskSettings:
 @dataclass(frozen=True, kw_only=True)
 class TaskBatch:
     """``latents`` (B, F, C, h, w) normalised, in the layout's frame order; ``weights`` (B, noisy frames, tokens) in
-    0..1 over the full token grid; ``prompts`` and, when given, ``layer_prompts`` as the text encoder takes them."""
+    0..1 over the full token grid; ``coverage`` and ``visible`` (B, N, tokens): each layer's mean alpha and its share of
+    what is seen; ``prompts`` and, when given, ``layer_prompts`` as the text encoder takes them."""
 
     task: str
     layout: Layout
     latents: Tensor
     weights: Tensor
+    coverage: Tensor
+    visible: Tensor
     prompts: list[str]
     layer_prompts: list[list[str | None]] | None
 
@@ -78,15 +81,33 @@ def token_boxes(layers: Tensor) -> list[tuple[int, int, int, int] | None]:
     for mask in cover[1:]:
         rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
         empty = len(rows) == 0
-        boxes.append((0, 0, 1, 1) if empty else (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+        boxes.append(
+            (0, 0, 1, 1)
+            if empty
+            else (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        )
     return boxes
+
+
+def shares(alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, N, H, W) alphas -> mean alpha and visible share of every layer in every 16 x 16 token, each (B, N, tokens)."""
+    through = torch.cat([(1 - alpha).flip(1).cumprod(1).flip(1)[:, 1:], torch.ones_like(alpha[:, :1])], 1)
+    return F.avg_pool2d(alpha, 16).flatten(2), F.avg_pool2d(alpha * through, 16).flatten(2)
 
 
 class TaskStream(IterableDataset[TaskBatch]):
     """Endless batches. Item k of worker w depends on (seed, start, w, k) alone."""
 
-    def __init__(self, atlas: Atlas, vae_folder: Path, *, settings: TaskSettings, seed: int = 2, start: int = 0,
-                 held_out: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        atlas: Atlas,
+        vae_folder: Path,
+        *,
+        settings: TaskSettings,
+        seed: int = 2,
+        start: int = 0,
+        held_out: bool = False,
+    ) -> None:
         self.atlas, self.vae_folder, self.settings = atlas, vae_folder, settings
         self.seed, self.start, self.held_out = seed, start, held_out
 
@@ -96,9 +117,11 @@ class TaskStream(IterableDataset[TaskBatch]):
         torch.set_num_threads(1)
         info = get_worker_info()
         workers, worker = (info.num_workers, info.id) if info else (1, 0)
-        self.vae = AutoencoderKLQwenImage.from_pretrained(self.vae_folder, torch_dtype=torch.float32).requires_grad_(False)
-        self.mean = torch.tensor(self.vae.config.latents_mean).view(1, -1, 1, 1)
-        self.std = torch.tensor(self.vae.config.latents_std).view(1, -1, 1, 1)
+        vae = AutoencoderKLQwenImage.from_pretrained(
+            self.vae_folder, torch_dtype=torch.float32
+        ).requires_grad_(False)
+        install_still_convolutions(vae, channels_last=True)
+        self.codec = QwenRGBACodec(vae)
         self.sampler = SceneSampler(self.atlas, held_out=self.held_out)
         self.renderer = Renderer(self.atlas)
         index = self.start + worker
@@ -110,7 +133,9 @@ class TaskStream(IterableDataset[TaskBatch]):
         """Batch number ``index``."""
         s, rng = self.settings, np.random.default_rng([self.seed, index])
         draw = rng.random()
-        task = "image" if draw < s.image_to_layers else "boxes" if draw < s.image_to_layers + s.boxes else "text"
+        task = (
+            "image" if draw < s.image_to_layers else "boxes" if draw < s.image_to_layers + s.boxes else "text"
+        )
         layers = int(rng.choice(s.layers, p=np.array(s.layer_weights) / sum(s.layer_weights)))
         rows, columns = s.grids[int(rng.choice(len(s.grids), p=s.grid_weights))]
         size = max(1, s.tokens // ((layers + 1 + (task == "image")) * rows * columns))
@@ -129,15 +154,31 @@ class TaskStream(IterableDataset[TaskBatch]):
             latents = torch.cat([latents, latents[:, :1]], 1)
         else:
             layout = Layout.text_to_layers(rows, columns, layers, boxes)
+        coverage, visible = shares(stacks[:, :, 3])
         prompts, layer_prompts = self._text(task, scenes, layers, rng)
-        return TaskBatch(task=task, layout=layout, latents=latents, weights=weights, prompts=prompts, layer_prompts=layer_prompts)
+        return TaskBatch(
+            task=task,
+            layout=layout,
+            latents=latents,
+            weights=weights,
+            coverage=coverage,
+            visible=visible,
+            prompts=prompts,
+            layer_prompts=layer_prompts,
+        )
 
     def _scenes(self, task: str, layers: int, size: int, index: int, rng: np.random.Generator) -> list[Scene]:
         if task == "boxes":
             model = self.sampler.scene(self.seed, index * 1000, count=layers - 1)
-            return [model, *(self.sampler.scene_like(model, self.seed, index * 1000 + i) for i in range(1, size))]
-        shift = rng.choice([-1, 0, 1], size=size, p=[self.settings.fewer, 1 - self.settings.fewer - self.settings.more, self.settings.more])
-        return [self.sampler.scene(self.seed, index * 1000 + i, count=max(0, layers - 1 + int(d))) for i, d in enumerate(shift)]
+            return [
+                model,
+                *(self.sampler.scene_like(model, self.seed, index * 1000 + i) for i in range(1, size)),
+            ]
+        counts = np.full(size, layers - 1)
+        draw = rng.random(size)
+        counts[draw < self.settings.fewer] = rng.integers(0, layers - 1, size)[draw < self.settings.fewer]
+        counts[draw > 1 - self.settings.more] += 1
+        return [self.sampler.scene(self.seed, index * 1000 + i, count=int(n)) for i, n in enumerate(counts)]
 
     def _fit(self, stack: Tensor, layers: int) -> Tensor:
         missing = layers - len(stack)
@@ -147,8 +188,7 @@ class TaskStream(IterableDataset[TaskBatch]):
 
     def _encode(self, pixels: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            mean = torch.cat([encode_moments(self.vae, part) for part in (pixels * 2 - 1).split(16)])
-        return (mean.float()[:, : self.vae.config.z_dim] - self.mean) / self.std
+            return torch.cat([self.codec.encode(part) for part in (pixels * 2 - 1).split(16)]).float()
 
     def _latents(self, frames: Tensor) -> Tensor:
         flat = frames.flatten(0, 1)
@@ -157,7 +197,9 @@ class TaskStream(IterableDataset[TaskBatch]):
         latents[shown] = self._encode(flat[shown])
         return latents.view(*frames.shape[:2], *latents.shape[1:])
 
-    def _text(self, task: str, scenes: list[Scene], layers: int, rng: np.random.Generator) -> tuple[list[str], list[list[str | None]] | None]:
+    def _text(
+        self, task: str, scenes: list[Scene], layers: int, rng: np.random.Generator
+    ) -> tuple[list[str], list[list[str | None]] | None]:
         captions = [s.caption for s in scenes]
         if task == "image":
             return (captions if rng.random() < self.settings.caption_share else [""] * len(scenes)), None
@@ -165,10 +207,11 @@ class TaskStream(IterableDataset[TaskBatch]):
             return [""] * len(scenes), None
         if task == "text" and rng.random() < 0.3:
             return captions, None
-        said = []
+        said: list[list[str | None]] = []
         for scene in scenes:
             own = list(scene.layer_captions)
-            own = own[: layers - 1] + [" and ".join(own[layers - 1 :])] if len(own) > layers else own
+            if len(own) > layers:
+                own = [*own[: layers - 1], " and ".join(own[layers - 1 :])]
             said.append([*own, *([""] * (layers - len(own)))])
         scene_prompts = captions if rng.random() < 0.7 else [""] * len(scenes)
         return scene_prompts, said

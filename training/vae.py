@@ -3,7 +3,8 @@
 Loss: what an eye can see of a straight RGBA picture, namely its premultiplied colour and its alpha, plus the flattened
 picture over a random colour (AlphaVAE's expected-background idea, by sampling), plus gradients. Latents get Gaussian
 noise before decoding, so that the decoder forgives what a diffusion model gets slightly wrong, and a small penalty
-keeps them near unit scale. No perceptual or adversarial network: none can be had offline.
+keeps them near unit scale. No perceptual or adversarial network: none can be had offline. Callers train under
+``install_still_convolutions``: pictures through a video VAE at the price of a picture VAE.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLQwenImage
 from torch import Tensor
-
-from .still import decode_pixels, encode_moments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,13 +29,25 @@ class VAELossSettings:
     noise: float = 0.08
 
 
+def encode_moments(vae: AutoencoderKLQwenImage, pixels: Tensor) -> Tensor:
+    """Mean and log-variance (B, 2 z_dim, H/8, W/8) of pixels (B, 4, H, W) in [-1, 1]."""
+    return vae.encode(pixels[:, :, None]).latent_dist.parameters[:, :, 0]
+
+
+def decode_pixels(vae: AutoencoderKLQwenImage, latents: Tensor) -> Tensor:
+    """Unclamped pixels (B, 4, 8h, 8w) of raw latents (B, z_dim, h, w)."""
+    return vae.decoder(vae.post_quant_conv(latents[:, :, None]))[:, :, 0]
+
+
 def premultiplied(pixels: Tensor) -> Tensor:
     """(B, 4, H, W) straight in [-1,1] -> premultiplied in [0,1]."""
     unit = (pixels + 1) / 2
     return torch.cat([unit[:, :3] * unit[:, 3:], unit[:, 3:]], 1)
 
 
-def vae_loss(vae: AutoencoderKLQwenImage, pixels: Tensor, settings: VAELossSettings) -> tuple[Tensor, dict[str, float]]:
+def vae_loss(
+    vae: AutoencoderKLQwenImage, pixels: Tensor, settings: VAELossSettings
+) -> tuple[Tensor, dict[str, float]]:
     """Loss of a batch (B, 4, H, W) in [-1,1] and what to log (PSNR of premultiplied RGBA in dB, latent scale)."""
     with torch.autocast(pixels.device.type, torch.bfloat16):
         mean = encode_moments(vae, pixels)[:, : vae.config.z_dim]
@@ -47,14 +58,18 @@ def vae_loss(vae: AutoencoderKLQwenImage, pixels: Tensor, settings: VAELossSetti
     flat = error[:, :3] - error[:, 3:] * torch.rand(len(pixels), 3, 1, 1, device=pixels.device)
     down, right = error.diff(dim=2).abs().mean(), error.diff(dim=3).abs().mean()
     loss = (
-        error[:, :3].abs().mean() + settings.alpha * error[:, 3:].abs().mean() + settings.background * flat.abs().mean()
-        + settings.gradient * (down + right) + settings.square * error.square().mean()
-        + settings.scale * mean.square().mean() + 0.02 * F.relu(decoded.abs() - 1).mean()
-    )  # fmt: skip
+        error[:, :3].abs().mean()
+        + settings.alpha * error[:, 3:].abs().mean()
+        + settings.background * flat.abs().mean()
+        + settings.gradient * (down + right)
+        + settings.square * error.square().mean()
+        + settings.scale * mean.square().mean()
+        + 0.02 * F.relu(decoded.abs() - 1).mean()
+    )
     with torch.no_grad():
         shown = premultiplied(decoded.clamp(-1, 1)) - target
         psnr = -10 * torch.log10(shown.square().mean())
-    return loss, {"psnr": float(psnr), "latent_std": float(mean.std())}
+    return loss, {"psnr": float(psnr), "latent_std": float(mean.detach().std())}
 
 
 @torch.no_grad()

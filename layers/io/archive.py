@@ -29,7 +29,10 @@ class ArchiveWriter:
         info.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
         self._zip.writestr(info, data, compresslevel=6 if packed else None)
 
-    def close(self) -> None:
+    def __enter__(self) -> ArchiveWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Write the directory of the archive; the file under it stays open."""
         self._zip.close()
 

@@ -26,6 +26,7 @@ _REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another place",
     errno.EISDIR: "it is a folder: choose a file name",
     errno.ENAMETOOLONG: "the file name is too long: choose a shorter one",
+    errno.ELOOP: "its links lead in a circle: remove them or choose another place",
     errno.EFBIG: "the file grew larger than this disk allows: choose another disk",
 }
 
@@ -62,8 +63,10 @@ def resolve_target(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     try:
         return target.resolve() if target.is_symlink() else target
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"cannot write {target}: the link leads nowhere: choose another place") from error
+    except OSError as error:
+        raise output_error(target, error) from error
+    except (RuntimeError, ValueError) as error:  # links that lead in a circle; a name with a null character
+        raise OutputError(f"cannot write {target!s}: {error}: choose another place") from error
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     at ``path`` stays as it was and no temporary file remains.
     """
     target = resolve_target(path)
-    if target.is_dir():
+    if os.path.isdir(target):
         raise OutputError(f"cannot write {target}: it is a folder: choose a file name")
     try:
         file, temporary = _open_temporary(target)

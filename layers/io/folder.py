@@ -65,10 +65,9 @@ def _emit(doc: LayeredImage, write: Write) -> tuple[bytes, list[str]]:
 
 def write_zip(doc: LayeredImage, file: BinaryIO) -> None:
     """Write ``doc`` to an open binary file as a zip of PNGs and manifest."""
-    archive = ArchiveWriter(file)
-    manifest, _ = _emit(doc, lambda name, data: archive.add(name, data))
-    archive.add(MANIFEST, manifest, packed=True)
-    archive.close()
+    with ArchiveWriter(file) as archive:
+        manifest, _ = _emit(doc, lambda name, data: archive.add(name, data))
+        archive.add(MANIFEST, manifest, packed=True)
 
 
 def write_folder(doc: LayeredImage, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +108,6 @@ def choose_format(path: Path, name: str | None) -> Format:
         raise InputError(f"{path}: JPEG has neither layers nor transparency: choose one of {known}")
     if suffix in _BY_SUFFIX:
         return FORMATS[_BY_SUFFIX[suffix]]
-    if not suffix or path.is_dir():
+    if not suffix or os.path.isdir(path):
         return FORMATS["folder"]
     raise InputError(f"{path}: no format has the suffix {suffix!r}: choose one of {', '.join(_BY_SUFFIX)}")

@@ -20,6 +20,7 @@ from ...errors import InputError
 from ..blend import BlendMode
 from ..composite import flatten_array, mask_coverage, quantise, runs, to_float
 from ..document import Group, Layer, LayeredImage, Node
+from . import colour as cms
 from .archive import ArchiveWriter
 from .depth import stored_depth, to_depth, visible_box
 from .manifest import dump_json
@@ -60,8 +61,9 @@ def write_ora(doc: LayeredImage, file: BinaryIO) -> None:
     Warns with FormatWarning about masks and clipping, which are stored in another form.
     """
     check_fits(doc)
-    writer = _OraWriter(doc, ArchiveWriter(file))
-    writer.run()
+    with ArchiveWriter(file) as archive:
+        writer = _OraWriter(doc, archive)
+        writer.run()
     if writer.changed:
         warnings.warn("OpenRaster has no " + "; no ".join(writer.changed), FormatWarning, stacklevel=2)
 
@@ -88,9 +90,9 @@ class _OraWriter:
         # stack.xml comes before the pictures, so the tree is known before any of them is encoded.
         self.archive.add("stack.xml", ("\n".join(self.lines) + "\n").encode(), packed=True)
         for name, pixels in pictures:
-            self.archive.add(name, encode_png(pixels(), dpi=doc.dpi, icc=doc.icc))
+            self.archive.add(name, self._png(pixels()))
         merged = flatten_array(doc, 8)
-        self.archive.add("mergedimage.png", encode_png(merged, dpi=doc.dpi, icc=doc.icc))
+        self.archive.add("mergedimage.png", self._png(merged))
         self.archive.add("Thumbnails/thumbnail.png", encode_png(_thumbnail(merged)))
         if doc.icc is not None:
             self.archive.add(PROFILE, doc.icc)
@@ -102,7 +104,13 @@ class _OraWriter:
             "nodes": self.nodes,
         }
         self.archive.add(SIDECAR, dump_json({**facts, "changed": self.changed}, "the document"), packed=True)
-        self.archive.close()
+
+    def _png(self, pixels: np.ndarray) -> bytes:
+        # Krita 5.1 asks a person which profile a 16-bit PNG without one has, even when nobody is there to
+        # answer.
+        named = self.doc.icc is not None or pixels.dtype == np.uint16
+        icc = (self.doc.icc or cms.srgb_profile()) if named else None
+        return encode_png(pixels, dpi=self.doc.dpi, icc=icc)
 
     def _stack(self, nodes: tuple[Node, ...]) -> list[tuple[str, Any]]:
         """Write the elements of ``nodes``, top first; return (file name, function giving the pixels) of their

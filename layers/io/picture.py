@@ -13,7 +13,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -153,7 +153,7 @@ def _with_raw_mode(tile: tuple[object, ...], raw: str) -> tuple[object, ...]:
     return (*tile[:3], (raw, *arguments[1:]) if isinstance(arguments, tuple) else raw)
 
 
-def _deep_pixels(image: Image.Image, second: Image.Image | None) -> np.ndarray | None:
+def _deep_pixels(image: Any, second: Any | None) -> np.ndarray | None:
     """H x W x (3|4) uint16 of a 16-bit colour file, or None where only 8 bits are stored.
 
     Pillow keeps 8 of the 16 bits: the byte that its raw mode calls high. Decoding once as the file says and
@@ -213,7 +213,7 @@ def _decode(image: Image.Image, second: Image.Image | None, name: str, path: Pat
     )
 
 
-def _colour_deep(pixels: np.ndarray, info: dict[object, object], profile: bytes | None) -> np.ndarray:
+def _colour_deep(pixels: np.ndarray, info: dict[Any, Any], profile: bytes | None) -> np.ndarray:
     colour = pixels[..., :3]
     key = info.get("transparency")
     if pixels.shape[2] == 4:
@@ -238,7 +238,7 @@ def _rgba(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return out
 
 
-def _colour(image: Image.Image, info: dict[object, object], profile: bytes | None, name: str) -> np.ndarray:
+def _colour(image: Image.Image, info: dict[Any, Any], profile: bytes | None, name: str) -> np.ndarray:
     mode = image.mode
     if mode == "F":
         raise InputError(f"{name} holds floating-point pixels: save it as 8 or 16 bits per channel")
@@ -259,9 +259,7 @@ def _colour(image: Image.Image, info: dict[object, object], profile: bytes | Non
     return _rgba(_managed(rgba[..., :3], profile), rgba[..., 3])
 
 
-def _colour_grey16(
-    image: Image.Image, info: dict[object, object], profile: bytes | None, name: str
-) -> np.ndarray:
+def _colour_grey16(image: Image.Image, info: dict[Any, Any], profile: bytes | None, name: str) -> np.ndarray:
     values = np.asarray(image)
     if image.mode == "I" and (values.min() < 0 or values.max() > 65535):
         raise InputError(f"{name} holds 32-bit grey values: save it as 8 or 16 bits per channel")
@@ -292,7 +290,7 @@ def _rotate(pixels: np.ndarray, orientation: object) -> np.ndarray:
     return turn(pixels) if turn else pixels
 
 
-def _xmp(info: dict[object, object]) -> bytes | None:
+def _xmp(info: dict[Any, Any]) -> bytes | None:
     packet = info.get("xmp", info.get("XML:com.adobe.xmp"))
     return (
         packet.encode("utf-8", "replace")
@@ -308,10 +306,10 @@ def _any_transparent(pixels: np.ndarray) -> bool:
 
 
 def clean_dpi(value: object) -> float:
-    """A resolution from a file's own words: finite and between 1 and 65535, otherwise 72."""
+    """A resolution from a file's own words: finite, above 1 and at most 65535, otherwise 72."""
     first = value[0] if isinstance(value, tuple) and value else value
     try:
         dpi = float(first)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return 72.0
-    return dpi if math.isfinite(dpi) and 1.0 <= dpi <= 65535.0 else 72.0
+    return dpi if math.isfinite(dpi) and 1.0 < dpi <= 65535.0 else 72.0

@@ -11,7 +11,7 @@ import io
 import struct
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import ImageFile, PngImagePlugin
 
 from ...errors import InputError
 from .limits import LIMITS, Limits, reading
@@ -67,12 +67,12 @@ def decode_png(
         return np.asarray(image.convert("RGBA"))
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile.ImageFile:
     # Not Image.open: its size check is a global of Pillow's, ours has been made.
     return PngImagePlugin.PngImageFile(io.BytesIO(data))
 
 
-def _both_bytes(image: Image.Image, second: Image.Image) -> np.ndarray:
+def _both_bytes(image: ImageFile.ImageFile, second: ImageFile.ImageFile) -> np.ndarray:
     """High and low bytes, decoded separately because Pillow keeps only 8 of 16 bits (see ``picture.py``)."""
     second.tile = [tile._replace(args=str(tile.args).replace(";16B", ";16L")) for tile in second.tile]
     pixels = np.asarray(image).astype(np.uint16) << 8

@@ -51,7 +51,9 @@ def write_pptx(doc: LayeredImage, file: BinaryIO) -> None:
         )
     scale = _scale(doc)
     deck = Presentation()
-    deck.slide_width, deck.slide_height = round(doc.width * scale), round(doc.height * scale)
+    # A picture that is more than 56 times as long as wide gets a slide with an empty margin.
+    deck.slide_width = max(round(doc.width * scale), _EMU_LEAST)
+    deck.slide_height = max(round(doc.height * scale), _EMU_LEAST)
     slide = deck.slides.add_slide(deck.slide_layouts[_BLANK_LAYOUT])
     for node, nodes in parts:
         _add(slide, doc, node, nodes, scale)
@@ -111,8 +113,8 @@ def _add(slide: Any, doc: LayeredImage, node: Node, nodes: tuple[Node, ...], sca
 
 def _pixels(node: Node, nodes: tuple[Node, ...]) -> np.ndarray:
     """The picture in the node's own box, uint8 straight RGBA, opacity and masks baked in."""
-    plain = isinstance(node, Layer) and len(nodes) == 1 and node.opacity == 1 and node.mask is None
-    if plain and node.pixels.dtype == np.uint8:
+    plain = len(nodes) == 1 and node.opacity == 1 and node.mask is None
+    if plain and isinstance(node, Layer) and node.pixels.dtype == np.uint8:
         return node.pixels
     box = bounds(node)
     assert box is not None
@@ -122,8 +124,6 @@ def _pixels(node: Node, nodes: tuple[Node, ...]) -> np.ndarray:
 
 def _repack(packed: io.BytesIO, file: BinaryIO) -> None:
     """The same archive with fixed timestamps: python-pptx writes the hour into it."""
-    archive = ArchiveWriter(file)
-    with zipfile.ZipFile(packed) as source:
+    with zipfile.ZipFile(packed) as source, ArchiveWriter(file) as archive:
         for name in source.namelist():
             archive.add(name, source.read(name), packed=not name.endswith(".png"))
-    archive.close()

@@ -16,12 +16,11 @@ from psd_tools.constants import Compression
 from ...errors import InputError
 
 
-
 def encode_plane(plane: np.ndarray, version: int) -> bytes:
     """An H x W uint8 or uint16 plane as a PSD channel: two bytes of compression tag, then the RLE data.
 
-    RLE also for 16 bit, though it hardly shrinks it: Krita 5.1 misreads ZIP with prediction. ``version`` 2 (PSB)
-    widens the row table.
+    RLE also for 16 bit, though it hardly shrinks it: Krita 5.1 misreads ZIP with prediction. ``version`` 2
+    (PSB) widens the row table.
     """
     height, width = plane.shape
     if not plane.size:

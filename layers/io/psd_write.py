@@ -62,21 +62,28 @@ def write_psd(doc: LayeredImage, file: BinaryIO, *, big: bool = False) -> None:
     ColorModeData().write(file)
     build_resources(doc, _facts(doc)).write(file)
     with _length(file, version):
-        if doc.depth == 8:
-            with _length(file, version):
-                _write_layers(records, doc.depth, version, file)
-            file.write(bytes(4))  # no global mask information
-        else:
-            # Photoshop keeps the layers of 16-bit documents in a tagged block and leaves the usual section
-            # empty.
-            file.write(bytes(4 * version) + bytes(4))
-            if records:
-                file.write(b"8BIMLr16")
-                with _length(file, version):
-                    _write_layers(records, doc.depth, version, file)
+        _write_sections(records, doc.depth, version, file)
     _write_merged(doc, version, file)
     if version == 1 and file.tell() > _INT32:
         raise InputError("the document takes more than 2 GiB, too much for PSD: save it as .psb")
+
+
+def _write_sections(records: list[Entry], depth: int, version: int, file: BinaryIO) -> None:
+    """The layer section, the (empty) global mask information and the tagged blocks."""
+    none = bytes(4 * version)
+    if records and depth == 8:
+        with _length(file, version):
+            _write_layers(records, depth, version, file)
+        file.write(bytes(4))
+    elif records:
+        # Photoshop keeps the layers of 16-bit documents in a tagged block and leaves the usual section empty.
+        # No other block may come before it: GIMP 2.10 then sees the merged image only.
+        file.write(none + bytes(4) + b"8BIMLr16")
+        with _length(file, version):
+            _write_layers(records, depth, version, file)
+    else:
+        # Without a layer count there is no sign to say that the merged image has transparency: a block does.
+        file.write(none + bytes(4) + (b"8BIMMtrn" if depth == 8 else b"8BIMMt16") + none)
 
 
 def stored_form(doc: LayeredImage) -> LayeredImage:
@@ -86,16 +93,20 @@ def stored_form(doc: LayeredImage) -> LayeredImage:
 
     def stored(node: Node) -> Node:
         changes: dict[str, Any] = {"opacity": opacity_byte(node.opacity) / 255}
-        if node.mask is not None and node.mask.pixels.dtype == np.float32:
+        if node.mask is not None and _is_deeper(node.mask.pixels, doc.depth):
             pixels = to_depth(node.mask.pixels, doc.depth)
             changes["mask"] = dataclasses.replace(node.mask, pixels=pixels)
         if isinstance(node, Group):
             changes["layers"] = tuple(stored(child) for child in node.layers)
-        elif node.pixels.dtype == np.float32 or (doc.depth == 8 and node.pixels.dtype == np.uint16):
+        elif _is_deeper(node.pixels, doc.depth):
             changes["pixels"] = to_depth(node.pixels, doc.depth)
         return node.replace(**changes)
 
     return doc.with_layers([stored(node) for node in doc.layers])
+
+
+def _is_deeper(pixels: np.ndarray, depth: int) -> bool:
+    return pixels.dtype.itemsize * 8 > depth
 
 
 def _check(records: list[Entry]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -23,7 +24,7 @@ def parse_xml(data: bytes, what: str, *, max_bytes: int) -> ElementTree.Element:
     parser = expat.ParserCreate(namespace_separator="}")
     depth = 0
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> NoReturn:
         raise InputError(
             f"{what} declares a document type or entities, which acetate does not read: remove them"
         )

@@ -17,10 +17,13 @@ class QwenRGBACodec:
     """Encodes and decodes batches of layers.
 
     ``one_at_a_time`` runs the network on one layer at a time: the same values, the memory of one layer. Tiling is the
-    VAE's own (``vae.enable_tiling()``). Raises InputError when ``vae`` does not take 4 channels.
+    VAE's own (``vae.enable_tiling()``). ``transparent_fill`` in 0..1 is the colour that the VAE was trained to see under
+    alpha 0 (None: whatever the pixels hold there). Raises InputError when ``vae`` does not take 4 channels.
     """
 
-    def __init__(self, vae: Any, *, one_at_a_time: bool = False) -> None:
+    def __init__(
+        self, vae: Any, *, one_at_a_time: bool = False, transparent_fill: float | None = None
+    ) -> None:
         channels = int(vae.config.input_channels)
         if channels != 4:
             raise InputError(
@@ -29,6 +32,7 @@ class QwenRGBACodec:
             )
         self.vae = vae
         self.one_at_a_time = one_at_a_time
+        self.transparent_fill = transparent_fill
         self.downscale = int(vae.spatial_compression_ratio)
         self.latent_channels = int(vae.config.z_dim)
 
@@ -43,6 +47,10 @@ class QwenRGBACodec:
             raise ValueError(
                 f"height and width must be multiples of {self.downscale}, got {tuple(pixels.shape[2:])}"
             )
+        if self.transparent_fill is not None:
+            fill = torch.full_like(pixels[:, :3], 2 * self.transparent_fill - 1)
+            colour = torch.where(pixels[:, 3:] > -1, pixels[:, :3], fill)
+            pixels = torch.cat([colour, pixels[:, 3:]], 1)
         frames = pixels.to(self.vae.dtype)[:, :, None]
         modes = [self.vae.encode(part).latent_dist.mode() for part in self._parts(frames)]
         latents = modes[0] if len(modes) == 1 else torch.cat(modes)

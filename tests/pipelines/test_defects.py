@@ -23,7 +23,7 @@ from diffusers.models.transformers.transformer_qwenimage import QwenEmbedLayer3D
 from PIL import Image
 
 from acetate.errors import InputError
-from acetate.pipelines import ImageToLayersPipeline, TextToLayersPipeline
+from acetate.pipelines import ImageToLayersPipeline
 
 ONE_STEP = {"num_inference_steps": 1}
 
@@ -308,4 +308,3 @@ def test_defect_18_every_layer_has_a_prompt_a_seed_a_mask_and_a_strength() -> No
 
     names = {field.name for field in fields(CallArguments)}
     assert {"layer_prompts", "layer_seeds", "mask", "strength", "init_layers", "boxes"} <= names
-    assert issubclass(TextToLayersPipeline, ImageToLayersPipeline.__mro__[1])

@@ -36,6 +36,12 @@ def test_the_package_list_is_the_tree() -> None:
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages_on_disk()
 
 
+def test_the_readme_shows_every_room() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rooms = {name.split(".")[1] for name in packages_on_disk() if "." in name}
+    assert {room for room in rooms if f"\n{room}/ " not in readme} == set()
+
+
 def test_the_versions_agree() -> None:
     assert PROJECT["project"]["version"] == acetate.__version__
 

@@ -1,0 +1,153 @@
+"""Scenes through the public pipelines: one load, batches of equal shape, results as 8-bit stacks at the model's size.
+
+Every scene has its own seed, so its result does not depend on which others are run. Knows pipelines and scenes, no metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..layers.composite import quantise
+from .scenes import EvaluationScene
+
+if TYPE_CHECKING:
+    from ..models.codecs import Codec
+    from ..models.loading import Components
+    from ..pipelines.base import LayersPipeline
+    from ..pipelines.image_to_layers import ImageToLayersPipeline
+    from ..pipelines.text_to_layers import TextToLayersPipeline
+
+BATCH = 8
+Watch = Callable[[int, int], None]
+"""Called with (scenes done, scenes in all)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """``layers``: uint8 (N, H, W, 4) straight, bottom to top; ``redrawn``: the composite as the model drew it."""
+
+    layers: np.ndarray
+    redrawn: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Models:
+    """Both pipelines over one set of loaded parts. ``size``: pixels along a side of the model's own square."""
+
+    decompose: ImageToLayersPipeline
+    generate: TextToLayersPipeline
+    size: int
+    steps: int
+
+
+def load_models(model: str, device: str, steps: int | None = None) -> Models:
+    """Loads a model by name or folder once. Raises InputError where it is not on this machine or is broken."""
+    from ..models.loading import load_components
+    from ..models.registry import resolve
+    from ..pipelines.image_to_layers import ImageToLayersPipeline
+    from ..pipelines.text_to_layers import TextToLayersPipeline
+
+    parts: Components = load_components(resolve(model), device, download=False)
+    decompose = ImageToLayersPipeline.from_components(parts)
+    if parts.entry.kind == "folder" and parts.entry.path is not None:
+        decompose.model_name = (
+            parts.entry.path.name
+        )  # reports tell which model, not where this machine keeps it
+    return Models(
+        decompose=decompose,
+        generate=TextToLayersPipeline.from_components(parts),
+        size=int(decompose.config.default_resolution),
+        steps=int(steps or decompose.config.default_steps),
+    )
+
+
+def decompose_scenes(models: Models, scenes: Sequence[EvaluationScene], watch: Watch) -> list[Prediction]:
+    """Each scene's picture taken apart into its true number of layers, without a prompt."""
+
+    def run(chosen: Sequence[EvaluationScene], layers: int) -> Any:
+        pictures = [scene.picture for scene in chosen]
+        size = {"height": models.size, "width": models.size}
+        return models.decompose(image=pictures, layers=layers, **size, **_common(models, chosen))
+
+    return _in_batches(scenes, run, watch)
+
+
+def generate_scenes(models: Models, scenes: Sequence[EvaluationScene], watch: Watch) -> list[Prediction]:
+    """Each scene made from its caption and one caption per layer, without boxes."""
+
+    def run(chosen: Sequence[EvaluationScene], layers: int) -> Any:
+        return models.generate(layers=layers, **_words(chosen), **_common(models, chosen))
+
+    return _in_batches(scenes, run, watch)
+
+
+def generate_in_boxes(models: Models, scenes: Sequence[EvaluationScene], watch: Watch) -> list[Prediction]:
+    """The same with the true box of every object. One scene at a time: a batch shares its boxes."""
+
+    def run(chosen: Sequence[EvaluationScene], layers: int) -> Any:
+        boxes = [None, *chosen[0].boxes]
+        return models.generate(layers=layers, boxes=boxes, **_words(chosen), **_common(models, chosen))
+
+    return _in_batches(scenes, run, watch, batch=1)
+
+
+def through_codec(codec: Codec, layers: np.ndarray) -> np.ndarray:
+    """Layers, uint8 (N, H, W, 4), encoded and decoded again, uint8 of the same shape."""
+    import torch
+
+    from ..pipelines.engine import open_codec
+    from ..pipelines.images import to_pixels, to_tensor
+
+    device = next(codec.vae.parameters()).device  # type: ignore[attr-defined]
+    with torch.no_grad(), open_codec(codec, None):
+        pixels = torch.stack([to_tensor(layer.astype(np.float32) / 255) for layer in layers]).to(device)
+        return quantise(np.stack([to_pixels(one) for one in codec.decode(codec.encode(pixels))]), 8)
+
+
+def codec_of(pipeline: LayersPipeline) -> Codec:
+    """The codec that the pipeline itself uses."""
+    return pipeline.engine().codec
+
+
+def _common(models: Models, chosen: Sequence[EvaluationScene]) -> dict[str, Any]:
+    return {
+        "num_inference_steps": models.steps,
+        "seed": [scene.index for scene in chosen],
+        "output_type": "np",
+        "on_progress": lambda progress: None,  # instead of diffusers' own bar
+    }
+
+
+def _words(chosen: Sequence[EvaluationScene]) -> dict[str, Any]:
+    return {
+        "prompt": [scene.scene.caption for scene in chosen],
+        "layer_prompts": [list(scene.scene.layer_captions) for scene in chosen],
+    }
+
+
+def _in_batches(
+    scenes: Sequence[EvaluationScene],
+    run: Callable[[Sequence[EvaluationScene], int], Any],
+    watch: Watch,
+    batch: int = BATCH,
+) -> list[Prediction]:
+    found: dict[int, Prediction] = {}
+    watch(0, len(scenes))
+    for chosen in _batches(scenes, batch):
+        output = run([scenes[i] for i in chosen], len(scenes[chosen[0]].layers))
+        for i, layers, redrawn in zip(chosen, output.images, output.composites, strict=True):
+            found[i] = Prediction(layers=quantise(layers, 8), redrawn=quantise(redrawn, 8))
+        watch(len(found), len(scenes))
+    return [found[i] for i in range(len(scenes))]
+
+
+def _batches(scenes: Sequence[EvaluationScene], size: int) -> Iterator[list[int]]:
+    """Positions of scenes with equally many layers, at most ``size`` together."""
+    counts = [len(scene.layers) for scene in scenes]
+    for count in sorted(set(counts)):
+        same = [i for i, one in enumerate(counts) if one == count]
+        yield from (same[start : start + size] for start in range(0, len(same), size))

@@ -1,0 +1,47 @@
+"""An alignment head on exact labels: what REPA asks of a foreign encoder, procedural scenes know for certain.
+
+From the image tokens after a middle block, one linear layer tells for each token of the condition which layer is seen
+there, and for each token of a layer how much of it the layer covers. It shapes the features early in training and is
+then let go, as HASTE (Wang et al. 2025) found best; nothing of it remains in the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.layout import Layout, Role
+
+
+class LayerAlignment(nn.Module):
+    """Reads block number ``block`` of ``transformer``; knows at most ``max_layers`` layers."""
+
+    def __init__(self, transformer: Any, *, dim: int, block: int, max_layers: int) -> None:
+        super().__init__()
+        self.seen, self.covered = nn.Linear(dim, max_layers), nn.Linear(dim, 1)
+        self._hidden: Tensor | None = None
+        transformer.transformer_blocks[block].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, args: object, output: tuple[Tensor, Tensor]) -> None:
+        self._hidden = output[1]
+
+    def loss(self, layout: Layout, coverage: Tensor, visible: Tensor) -> Tensor:
+        """Cross-entropy of both predictions for the last forward pass. coverage, visible: (B, N, tokens) in [0, 1], a
+        layer's mean alpha and its share of what is seen, bottom to top, over the full token grid."""
+        if self._hidden is None:
+            raise RuntimeError("run the transformer before asking for the alignment loss")
+        hidden, self._hidden = self._hidden.float(), None
+        total = hidden.new_zeros(())
+        for frame, tokens in zip(layout.frames, layout.slices, strict=True):
+            part = hidden[:, tokens]
+            if frame.role is Role.CONDITION:
+                share = visible.transpose(1, 2)
+                logits = self.seen(part)[..., : share.shape[-1]]
+                total = total - (share * F.log_softmax(logits, -1)).sum(-1).mean()
+            elif frame.index >= 2:
+                share = layout.crop(coverage[:, frame.index - 1, :, None], frame)[..., 0]
+                logits = self.covered(part)[..., 0]
+                total = total + F.binary_cross_entropy_with_logits(logits, share) / visible.shape[1]
+        return total
