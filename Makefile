@@ -6,11 +6,12 @@ RUN := $(BIN)/python -P
 READY := $(VENV)/.acetate-ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help demo test check fix clean
+.PHONY: help demo ui test check fix clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    take three pictures apart, generate a fourth; results in out/"
+	@echo "make ui      the studio in the browser (UI_ARGS='--port 8000' and others of acetate ui)"
 	@echo "make test    the whole test suite (PYTEST_ARGS='-k word' narrows it)"
 	@echo "make check   lint, types, import layering, documentation blocks, the house's limits"
 	@echo "make fix     let ruff repair what it can and rewrite the generated documentation blocks"
@@ -26,6 +27,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@$(RUN) scripts/demo.py
+
+ui: $(READY)
+	@$(BIN)/python -P -c 'import gradio' 2>/dev/null || $(PIP) --editable '.[ui]'
+	@$(RUN) -m acetate ui $(UI_ARGS)
 
 test: $(READY)
 	@$(RUN) -m pytest $(PYTEST_ARGS)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from .errors import InputError
 from .layers.document import Box, LayeredImage
-from .layers.edit import trim
+from .layers.edit import drop_empty, trim
 from .layers.io.picture import Picture, read_picture
 from .layers.recompose import recompose
 from .layers.resample import resize
@@ -35,12 +35,14 @@ PictureLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Pictur
 
 MAX_LAYERS = 20
 """Layers of one run where the model's folder names no limit: what the published layered model was trained for."""
+AUTO_LAYERS = 8
+"""Layers that ``layers="auto"`` runs with, where the model allows as many."""
 MAX_STEPS = 1000
 
 
 def decompose(
     image: PictureLike,
-    layers: int = 4,
+    layers: int | Literal["auto"] = 4,
     *,
     model: str = DEFAULT_MODEL,
     prompt: str | None = None,
@@ -48,11 +50,12 @@ def decompose(
     seed: int = 0,
     size: Literal["native", "model"] = "native",
     on_progress: OnProgress | None = None,
+    on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> LayeredImage:
     """Take a picture apart into ``layers`` layers, the background included, bottom to top.
 
-    ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
+    ``layers`` "auto" runs with as many layers as the model is good for and drops those that stay empty. ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
     ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
     "model" one at the size the model works at, equal to the picture scaled to that size. Layers above the background are
     cut to their visible pixels.
@@ -71,22 +74,26 @@ def decompose(
             f"{name} is fully transparent: there is nothing to take apart, give a picture with content"
         )
     entry, stored = stored_settings(model)
-    _check_layers(layers, stored)
+    if layers != "auto":
+        _check_layers(layers, stored)
+    count = min(stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
 
     phases = Phases(on_progress, cancel)
     with open_pipeline("decompose", entry, phases) as pipeline:
         output = pipeline(
             image=picture.pixels,
-            layers=layers,
+            layers=count,
             prompt=prompt,
             num_inference_steps=steps,
             seed=seed,
             output_type="document",
-            on_progress=_relay(phases),
+            on_progress=_relay(phases, on_step),
             cancel=cancel,
         )
     deep = picture.pixels.dtype == np.uint16
     document = output.documents[0].replace(dpi=picture.dpi, depth=16 if deep else 8)
+    if layers == "auto":
+        document = drop_empty(document)
     target = picture.pixels
     if size == "native":
         with phases.during("upsample"):
@@ -95,7 +102,7 @@ def decompose(
         target = resize(target, (document.width, document.height))
     with phases.during("recompose"):
         document, recomposed = recompose(document, target)
-        for index in range(1, layers):
+        for index in range(1, len(document.layers)):
             document = trim(document, f"#{index}")
 
     arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size}
@@ -114,6 +121,7 @@ def generate(
     steps: int | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
+    on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> LayeredImage:
     """Make a layered picture from text: ``layers`` layers, the background included, bottom to top.
@@ -159,7 +167,7 @@ def generate(
             num_inference_steps=steps,
             seed=seed,
             output_type="document",
-            on_progress=_relay(phases),
+            on_progress=_relay(phases, on_step),
             cancel=cancel,
         )
     phases.stop()
@@ -218,14 +226,17 @@ def _check_layers(layers: int, stored: dict[str, Any]) -> None:
         )
 
 
-def _relay(phases: Phases) -> Callable[[Progress], None]:
-    """Turns what a pipeline reports into phases: the first report of sampling tells when it began."""
+def _relay(phases: Phases, on_step: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    """Turns what a pipeline reports into phases: the first report of sampling tells when it began. Sampling reports, which
+    carry the preview, go on to ``on_step``."""
 
     def relay(progress: Progress) -> None:
         if progress.phase == "sample":
             if phases.current != "denoise":
                 phases.start("denoise", steps=progress.total, at=time.perf_counter() - progress.elapsed)
             phases.report("denoise", progress.done, progress.total, progress.remaining)
+            if on_step is not None:
+                on_step(progress)
         elif progress.phase == "decode":
             if phases.current != "decode":
                 phases.start("decode", steps=progress.total)

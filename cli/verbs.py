@@ -24,6 +24,14 @@ class Verb(NamedTuple):
     example: str
 
 
+def layer_count(text: str) -> int | str:
+    """A number of layers, or "auto"; argparse turns the ValueError of anything else into a message."""
+    return text if text == "auto" else int(text)
+
+
+layer_count.__name__ = "number or auto"  # what argparse calls it in "invalid ... value"
+
+
 def _argument(*flags: str, **settings: Any) -> Argument:
     return Argument(flags, settings)
 
@@ -64,9 +72,9 @@ VERBS: tuple[Verb, ...] = (
                 "-n",
                 "--layers",
                 metavar="LAYERS",
-                type=int,
+                type=layer_count,
                 default=4,
-                help="layers of the result, the background included (default: 4)",
+                help="layers of the result, the background included, or auto (default: 4)",
             ),
             _MODEL,
             _argument(
@@ -162,6 +170,69 @@ VERBS: tuple[Verb, ...] = (
             _output("where to write the changed document"),
         ),
         'acetate edit poster.psd "move:Layer 1,40,-10" "opacity:Layer 2,0.5" -o poster2.psd',
+    ),
+    Verb(
+        "ui",
+        "ui [--host H] [--port P] [--auth NAME:PASSWORD]... [--model M]... [--store DIR] [--hours H] [--max-upload MIB]",
+        "open the studio: layers, stage and generator in the browser",
+        "studio:serve",
+        (
+            _argument(
+                "--host", metavar="H", default="127.0.0.1", help="who may reach it (default: 127.0.0.1, this machine)"
+            ),
+            _argument("--port", metavar="P", type=int, default=7860, help="0 takes a free one (default: 7860)"),
+            _argument(
+                "--auth",
+                metavar="NAME:PASSWORD",
+                action="append",
+                default=[],
+                help="somebody who may log in; can be repeated (default: no login)",
+            ),
+            _argument(
+                "--model",
+                metavar="M",
+                action="append",
+                default=[],
+                help="a model that visitors may choose; can be repeated (default: tiny)",
+            ),
+            _argument(
+                "--store", metavar="DIR", help="where documents lie while in use (default: a temporary folder)"
+            ),
+            _argument(
+                "--hours", metavar="H", type=float, default=4.0, help="unused documents are removed (default: 4)"
+            ),
+            _argument(
+                "--max-upload", metavar="MIB", type=int, default=256, help="largest file to open (default: 256)"
+            ),
+        ),
+        "acetate ui --port 7860",
+    ),
+    Verb(
+        "bench",
+        "bench quality [--scenes N] [--model M] [--steps S] [--rows ROW,ROW] [--out DIR] [--json FILE]",
+        "measure a model on held-out scenes, beside baselines",
+        "bench:bench",
+        (
+            _argument(
+                "what", metavar="quality", choices=("quality",), help="what is measured: quality, the only one so far"
+            ),
+            _argument(
+                "--scenes", metavar="N", type=int, default=200, help="how many held-out scenes (default: 200)"
+            ),
+            _MODEL,
+            _STEPS,
+            _argument(
+                "--rows",
+                metavar="ROW,ROW",
+                help="parts of the table: codec, decompose, baselines, auto, generate, boxes, given, speed (default: all)",
+            ),
+            _argument(
+                "--out", metavar="DIR", help="a folder for the contact sheets and the JSON (default: out/bench)"
+            ),
+            _argument("--json", metavar="FILE", help="where the JSON goes (default: DIR/quality.json)"),
+            _QUIET,
+        ),
+        "acetate bench quality --scenes 20 --rows decompose,baselines",
     ),
     Verb(
         "models",

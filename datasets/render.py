@@ -1,7 +1,8 @@
 """Batched rendering of scenes to exact layers with torch: the same code on a CPU and on a GPU.
 
-Sprites are placed by ``grid_sample`` on premultiplied pixels; a drop shadow belongs to its object's layer. The result
-is straight RGBA whose 'over' composite is the picture, up to float rounding. Colour under alpha 0 is mid-grey.
+Sprites are placed by ``grid_sample`` on premultiplied pixels; what an object casts belongs to its layer. Only the window
+that an object can reach is computed, many objects at once. The result is straight RGBA whose 'over' composite is the
+picture, up to float rounding. Colour under alpha 0 is mid-grey. ``render_reference.py`` is the same without torch.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .scenes import Background, Scene
+from .backgrounds import draw_backgrounds
+from .pack import PackedScenes, pack
+from .scenes import Scene
+from .shading import axis, shade
 from .sprites import Atlas
+from .windows import Window, to_device, view, windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +40,15 @@ def straight(premultiplied: Tensor, *, fill: float = 0.5) -> Tensor:
     return torch.cat([colour.clamp(0, 1), torch.where(alpha > 1e-4, alpha, torch.zeros_like(alpha))], -3)
 
 
+def _straighten(premultiplied: Tensor) -> Tensor:
+    """:func:`straight` in place, for (n, 4, h, w)."""
+    rgb, alpha = premultiplied[:, :3], premultiplied[:, 3:]
+    empty = alpha <= 1e-4
+    rgb.div_(alpha.clamp_min(1e-4)).clamp_(0, 1).masked_fill_(empty, 0.5)
+    alpha.masked_fill_(empty, 0)
+    return premultiplied
+
+
 def over(layers: Tensor) -> Tensor:
     """'Over' composite, bottom to top along dim 1, of straight (B, N, 4, H, W); returns premultiplied (B, 4, H, W)."""
     out = torch.zeros_like(layers[:, 0])
@@ -50,146 +64,71 @@ class Renderer:
 
     def __init__(self, atlas: Atlas, device: torch.device | str = "cpu") -> None:
         self.atlas, self.device = atlas, torch.device(device)
-        self.pixels = torch.from_numpy(np.ascontiguousarray(atlas.pixels.transpose(0, 3, 1, 2))).to(
-            self.device
-        )
+        pixels = torch.from_numpy(np.ascontiguousarray(atlas.pixels.transpose(0, 3, 1, 2)))
+        self.pixels = pixels.to(self.device)
+        self.halves = torch.cat([F.avg_pool2d(part.float() / 255, 2) for part in self.pixels.split(64)])
 
     @torch.no_grad()
     def render(
-        self, scenes: Sequence[Scene], height: int, width: int, *, layers: int | None = None
+        self, scenes: Sequence[Scene] | PackedScenes, height: int, width: int, *, layers: int | None = None
     ) -> RenderedBatch:
-        """Exact layers of the scenes; ``layers`` (default: the most any scene has, background included) sets N."""
-        counts = tuple(len(s.objects) + 1 for s in scenes)
-        total = layers or max(counts)
-        out = torch.zeros(len(scenes), total, 4, height, width, device=self.device)
-        out[:, :, :3] = 0.5
-        out[:, 0, :3] = torch.stack([self._background(s.background, height, width) for s in scenes])
+        """Exact layers of the scenes; ``layers`` (default: the most any scene has, background included) sets N.
+
+        Scenes packed beforehand (``pack.py``) leave no loop over scenes or objects to this process.
+        """
+        packed = scenes if isinstance(scenes, PackedScenes) else pack(scenes)
+        out = torch.empty(len(packed), layers or max(packed.counts), 4, height, width, device=self.device)
+        out[:, 1:, :3] = 0.5
+        out[:, 1:, 3] = 0
+        draw_backgrounds(packed, out[:, 0, :3])
         out[:, 0, 3] = 1
-        where = [(b, i + 1) for b, s in enumerate(scenes) for i in range(len(s.objects))]
-        if where:
-            placed = self._objects(scenes, height, width)
-            rows, columns = zip(*where, strict=True)
-            out[list(rows), list(columns)] = straight(placed)
-        composite = over(out)
-        return RenderedBatch(layers=out, composite=composite, counts=counts)
+        composite = out[:, 0].clone()
+        drawn = [(w, self._objects(w, packed, height, width)) for w in windows(packed, height, width)]
+        for window, picture in drawn:
+            scene, layer = (to_device(column, self.device) for column in packed.owner[window.objects].T)
+            top, left = to_device(window.top, self.device), to_device(window.left, self.device)
+            view(out, window.height, window.width)[scene, layer, :, top, left] = picture
+        for layer in range(1, max(packed.counts)):
+            for window, picture in drawn:
+                self._lay(composite, window, picture, packed, layer)
+        return RenderedBatch(layers=out, composite=composite, counts=packed.counts)
 
-    def _objects(self, scenes: Sequence[Scene], height: int, width: int) -> Tensor:
-        objects = [o for s in scenes for o in s.objects]
-        sprites = self.pixels[torch.tensor([o.sprite for o in objects], device=self.device)].float() / 255
-        table = torch.tensor(
-            [
-                [
-                    *o.centre,
-                    o.size,
-                    np.cos(o.angle),
-                    np.sin(o.angle),
-                    -1.0 if o.flip else 1.0,
-                    *(o.tint or o.gain),
-                    o.opacity,
-                    *(o.shadow or (0, 0, 0.01, 0)),
-                ]
-                for o in objects
-            ],
-            dtype=torch.float32,
-            device=self.device,
-        )
-        cx, cy, size, cos, sin, flip = table[:, :6].unbind(1)
-        short = min(height, width)
-        across, down = (
-            width / (short * size),
-            height / (short * size),
-        )  # canvas half-widths per sprite half-width
+    def _lay(self, composite: Tensor, window: Window, picture: Tensor, packed: PackedScenes, layer: int) -> None:
+        """Lay those of the window's objects that belong to ``layer`` over the composite, in place."""
+        owner = packed.owner[window.objects]
+        first, last = np.searchsorted(owner[:, 1], [layer, layer + 1])
+        if first == last:
+            return
+        scene = to_device(owner[first:last, 0], self.device)
+        top, left = (to_device(corner[first:last], self.device) for corner in (window.top, window.left))
+        seen = view(composite, window.height, window.width)
+        alpha = picture[first:last, 3:]
+        under = seen[scene, :, top, left].mul_(1 - alpha)
+        under[:, :3] += picture[first:last, :3] * alpha
+        under[:, 3:] += alpha
+        seen[scene, :, top, left] = under
+
+    def _objects(self, window: Window, packed: PackedScenes, height: int, width: int) -> Tensor:
+        """Straight layers of the window's objects with what they cast, (n, 4, h, w)."""
+        rows, short = window.objects, min(height, width)
+        place, paint = to_device(packed.place[rows], self.device), to_device(packed.paint[rows], self.device)
+        cx, cy, size, cos, sin, flip = place[:, :, None, None].unbind(1)
+        # Canvas half-widths per sprite half-width, and the canvas to sprite map, term by term as affine_grid sums it.
+        across, down = width / (short * size), height / (short * size)
         u, v = 2 * cx - 1, 2 * cy - 1
-        theta = torch.stack(
-            [
-                torch.stack(
-                    [flip * cos * across, flip * sin * down, -flip * (cos * across * u + sin * down * v)], 1
-                ),
-                torch.stack([-sin * across, cos * down, sin * across * u - cos * down * v], 1),
-            ],
-            1,
-        )
-        grid = F.affine_grid(theta, [len(objects), 4, height, width], align_corners=False)
-        small = size * short < 0.75 * sprites.shape[-1]  # a mip level against aliasing
-        picture = torch.empty(len(objects), 4, height, width, device=self.device)
-        for chosen, source in ((small, F.avg_pool2d(sprites, 2)), (~small, sprites)):
-            picture[chosen] = F.grid_sample(source[chosen], grid[chosen], align_corners=False)
-        colour = (picture[:, :3] * table[:, 6:9, None, None]).minimum(picture[:, 3:])
-        picture = torch.cat([colour, picture[:, 3:]], 1) * table[:, 9, None, None, None]
-        return self._with_shadow(picture, table[:, 10:])
-
-    def _with_shadow(self, picture: Tensor, shadow: Tensor) -> Tensor:
-        """Premultiplied picture over its own black, blurred, shifted silhouette."""
-        height, width = picture.shape[-2:]
-        short = min(height, width)
-        chosen = shadow[:, 3] > 0
-        if not bool(chosen.any()):
-            return picture
-        alpha, (dx, dy, sigma, strength) = picture[chosen, 3:], shadow[chosen].unbind(1)
-        radius = int(0.03 * short * 2.5) + 1
-        taps = torch.arange(-radius, radius + 1, device=self.device, dtype=torch.float32)
-        kernel = torch.exp(-0.5 * (taps[None] / (sigma[:, None] * short)) ** 2)
-        kernel = kernel / kernel.sum(1, keepdim=True)
-        count = alpha.shape[0]
-        blurred = F.conv2d(
-            alpha.view(1, count, *alpha.shape[-2:]),
-            kernel.view(count, 1, -1, 1),
-            padding=(radius, 0),
-            groups=count,
-        )
-        blurred = F.conv2d(blurred, kernel.view(count, 1, 1, -1), padding=(0, radius), groups=count)
-        theta = torch.zeros(count, 2, 3, device=self.device)
-        theta[:, 0, 0] = theta[:, 1, 1] = 1
-        theta[:, 0, 2], theta[:, 1, 2] = -2 * dx * short / width, -2 * dy * short / height
-        grid = F.affine_grid(theta, [count, 1, height, width], align_corners=False)
-        shade = F.grid_sample(
-            blurred.view(count, 1, height, width), grid, align_corners=False
-        ) * strength.view(-1, 1, 1, 1)
-        top = picture[chosen]
-        out = picture.clone()
-        out[chosen] = torch.cat([top[:, :3], top[:, 3:] + shade * (1 - top[:, 3:])], 1)
-        return out
-
-    def _background(self, spec: Background, height: int, width: int) -> Tensor:
-        """Opaque RGB (3, H, W) in [0,1]."""
-        short = min(height, width)
-        y, x = torch.meshgrid(
-            *(
-                (torch.arange(n, device=self.device, dtype=torch.float32) + 0.5 - n / 2) / short + 0.5
-                for n in (height, width)
-            ),
-            indexing="ij",
-        )
-        first, second = (torch.tensor(c, device=self.device).view(3, 1, 1) for c in spec.colours)
-        along = (x - 0.5) * np.cos(spec.angle) + (y - 0.5) * np.sin(spec.angle)
-        if spec.kind == "flat":
-            mix = torch.zeros_like(x)
-        elif spec.kind == "gradient":
-            mix = (along + 0.6) / 1.2
-        elif spec.kind == "glow":
-            mix = torch.hypot(x - 0.3 - 0.4 * np.cos(spec.angle) ** 2, y - 0.5) * 1.3
-        elif spec.kind == "stripes":
-            mix = 0.5 + 0.5 * torch.tanh(4 * torch.sin(along * spec.frequency * 2 * np.pi))
-        elif spec.kind == "checks":
-            n = max(2, round(spec.frequency))
-            mix = ((x * n).floor() + (y * n).floor()) % 2
-        elif spec.kind == "dots":
-            n = max(3, round(spec.frequency))
-            mix = ((torch.hypot((x * n) % 1 - 0.5, (y * n) % 1 - 0.5) - 0.3) * -short / n).clamp(0, 1)
-        else:
-            mix = self._noise(spec, height, width, octaves=2 if spec.kind == "clouds" else 4)
-        return first + (second - first) * mix.clamp(0, 1)
-
-    def _noise(self, spec: Background, height: int, width: int, octaves: int) -> Tensor:
-        """Smooth noise (H, W) in [0,1]; the coarse grids come from the scene's own seed, so devices agree."""
-        rng = np.random.default_rng(spec.noise_seed)
-        total = torch.zeros(height, width, device=self.device)
-        for octave in range(octaves):
-            side = 3 * 2**octave
-            coarse = torch.from_numpy(rng.random((1, 1, side, side), dtype=np.float32)).to(self.device)
-            total += (
-                F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)[0, 0]
-                * 0.6**octave
-            )
-        weight = sum(0.6**o for o in range(octaves))
-        return ((total / weight - 0.5) * 1.8 + 0.5).clamp(0, 1)
+        columns = to_device(window.left, self.device)[:, None] + torch.arange(window.width, device=self.device)
+        lines = to_device(window.top, self.device)[:, None] + torch.arange(window.height, device=self.device)
+        x, y = axis(width, self.device)[columns][:, None, :], axis(height, self.device)[lines][:, :, None]
+        grid = torch.empty(len(rows), window.height, window.width, 2, device=self.device)
+        grid[..., 0] = x * (flip * cos * across) + y * (flip * sin * down)
+        grid[..., 0] += -flip * (cos * across * u + sin * down * v)
+        grid[..., 1] = x * (-sin * across) + y * (cos * down)
+        grid[..., 1] += sin * across * u - cos * down * v
+        sprites = to_device(packed.sprite[rows], self.device)
+        source = self.halves[sprites] if window.halved else self.pixels[sprites].float() / 255
+        picture = F.grid_sample(source, grid, align_corners=False)
+        picture[:, :3] *= paint[:, :3, None, None]
+        torch.minimum(picture[:, :3], picture[:, 3:], out=picture[:, :3])
+        picture *= paint[:, 3, None, None, None]
+        shade(picture, window, packed, height, width)
+        return _straighten(picture)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .effects import Effects, draw_effects, ground_below
 from .sprites import Atlas
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -27,7 +28,11 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (246, 246, 242),
     "grey": (136, 140, 146),
 }
+COLOUR_NAMES = tuple(COLOURS)
 BACKGROUNDS = ("flat", "gradient", "glow", "stripes", "checks", "dots", "clouds", "texture")
+KINDS = ("emoji", "shape", "text")
+_KIND_LIMITS = np.cumsum([0.62, 0.22, 0.16]) / np.cumsum([0.62, 0.22, 0.16])[-1]
+_CELLS = (np.arange(12) + 0.5) / 12 - 0.5
 HELD_OUT_SEED = 1 << 40
 """Scenes with a seed at or above this are for evaluation only."""
 
@@ -68,6 +73,7 @@ class Placed:
     opacity: float
     shadow: tuple[float, float, float, float] | None
     """Drop shadow: offset x, y and blur sigma as fractions of the canvas, strength."""
+    effects: Effects | None = None
 
     @property
     def caption(self) -> str:
@@ -96,10 +102,19 @@ class Scene:
         """One caption a layer, the background first."""
         return (self.background.caption, *(o.caption for o in self.objects))
 
+    def without_effects(self) -> Scene:
+        """The same scene with bare objects: no shadow of any kind, reflection or glow."""
+        return replace(self, objects=tuple(replace(o, shadow=None, effects=None) for o in self.objects))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneSettings:
-    """How scenes are drawn. Sizes are fractions of the canvas."""
+    """How scenes are drawn. Sizes are fractions of the canvas.
+
+    ``shadow_share`` of the objects cast a drop shadow; ``contact_share``, ``reflection_share`` and ``glow_share`` of them
+    have that effect as well (``effects.py``). The latter are drawn from dice of their own: a scene whose share is 0 is the
+    scene it was before the effect existed.
+    """
 
     min_objects: int = 1
     max_objects: int = 4
@@ -108,24 +123,36 @@ class SceneSettings:
     shadow_share: float = 0.3
     translucent_share: float = 0.15
     min_visible: float = 0.25
+    contact_share: float = 0.0
+    reflection_share: float = 0.0
+    glow_share: float = 0.0
+
+    @property
+    def effect_shares(self) -> tuple[float, float, float]:
+        """Shares of contact shadow, reflection and glow."""
+        return (self.contact_share, self.reflection_share, self.glow_share)
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_objects <= self.max_objects <= 6:
             raise ValueError(
                 f"objects must satisfy 0 <= min <= max <= 6, not {self.min_objects}..{self.max_objects}"
             )
+        for name in ("shadow", "translucent", "contact", "reflection", "glow"):
+            if not 0 <= (share := getattr(self, f"{name}_share")) <= 1:
+                raise ValueError(f"{name}_share must lie in 0..1, not {share}")
 
 
 def _colour(rng: np.random.Generator) -> tuple[str, tuple[float, float, float]]:
-    name = str(rng.choice(list(COLOURS)))
-    jittered = np.clip(np.array(COLOURS[name]) / 255 + rng.normal(0, 0.03, 3), 0, 1)
-    return name, tuple(float(v) for v in jittered)  # type: ignore[return-value]
+    name = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
+    noise = rng.normal(0, 0.03, 3).tolist()
+    red, green, blue = (min(max(level / 255 + n, 0.0), 1.0) for level, n in zip(COLOURS[name], noise, strict=True))
+    return name, (red, green, blue)
 
 
 def _background(rng: np.random.Generator) -> Background:
     first, second = _colour(rng), _colour(rng)
     return Background(
-        kind=str(rng.choice(BACKGROUNDS)),
+        kind=BACKGROUNDS[rng.integers(len(BACKGROUNDS))],
         names=(first[0], second[0]),
         colours=(first[1], second[1]),
         angle=float(rng.uniform(0, np.pi)),
@@ -137,8 +164,9 @@ def _background(rng: np.random.Generator) -> Background:
 def _placed(
     rng: np.random.Generator, atlas: Atlas, pools: dict[str, np.ndarray], settings: SceneSettings
 ) -> Placed:
-    kind = str(rng.choice(["emoji", "shape", "text"], p=[0.62, 0.22, 0.16]))
-    sprite = int(rng.choice(pools[kind]))
+    # Same draws as rng.choice, which costs ten times as much for a single item.
+    kind = KINDS[int(np.searchsorted(_KIND_LIMITS, rng.random(), side="right"))]
+    sprite = int(pools[kind][rng.integers(len(pools[kind]))])
     description = atlas.sprites[sprite]
     size = float(np.exp(rng.uniform(np.log(settings.min_size), np.log(settings.max_size))))
     if kind == "text":
@@ -189,12 +217,12 @@ def canonical_order(objects: tuple[Placed, ...]) -> tuple[Placed, ...]:
 
 def _covered(target: Placed, above: list[Placed]) -> float:
     """Rough share of ``target``'s square that lies under the squares above it."""
-    grid = (np.arange(12) + 0.5) / 12 - 0.5
-    x, y = np.meshgrid(target.centre[0] + grid * target.size, target.centre[1] + grid * target.size)
-    hidden = np.zeros_like(x, bool)
+    x, y = target.centre[0] + _CELLS * target.size, target.centre[1] + _CELLS * target.size
+    hidden = np.zeros((12, 12), bool)
     for o in above:
-        hidden |= (np.abs(x - o.centre[0]) < 0.45 * o.size) & (np.abs(y - o.centre[1]) < 0.45 * o.size)
-    return float(hidden.mean())
+        half = 0.45 * o.size
+        hidden |= (np.abs(y - o.centre[1]) < half)[:, None] & (np.abs(x - o.centre[0]) < half)
+    return int(np.count_nonzero(hidden)) / hidden.size
 
 
 class SceneSampler:
@@ -206,7 +234,7 @@ class SceneSampler:
         self.atlas, self.settings, self.held_out = atlas, settings or SceneSettings(), held_out
         allowed = atlas.indices(held_out=held_out)
         kinds = np.array([atlas.sprites[i].kind for i in allowed])
-        self.pools = {kind: allowed[kinds == kind] for kind in ("emoji", "shape", "text")}
+        self.pools = {kind: allowed[kinds == kind] for kind in KINDS}
 
     def scene(self, seed: int, index: int, *, count: int | None = None) -> Scene:
         """The scene of this seed and index; ``count`` asks for a number of objects (fewer when they do not fit)."""
@@ -224,7 +252,8 @@ class SceneSampler:
                 for i, o in enumerate(objects)
             ):
                 objects.append(new)
-        return Scene(background=background, objects=canonical_order(tuple(objects)))
+        lit = self._with_effects(objects, [seed & 0xFFFFFFFF, seed >> 32, index, 2])
+        return Scene(background=background, objects=canonical_order(lit))
 
     def scene_like(self, layout: Scene, seed: int, index: int) -> Scene:
         """Another scene whose objects lie where those of ``layout`` do, in the same order: other sprites, colours and
@@ -236,7 +265,21 @@ class SceneSampler:
             replace(new, centre=old.centre, size=old.size)
             for new, old in zip(drawn, layout.objects, strict=True)
         ]
-        return Scene(background=background, objects=tuple(objects))
+        lit = self._with_effects(objects, [seed & 0xFFFFFFFF, seed >> 32, index, 3])
+        return Scene(background=background, objects=lit)
+
+    def _with_effects(self, objects: list[Placed], entropy: list[int]) -> tuple[Placed, ...]:
+        shares = self.settings.effect_shares
+        if not any(shares):
+            return tuple(objects)
+        rng, lit = np.random.default_rng(entropy), []
+        for placed in objects:
+            effects = draw_effects(rng, shares, _colour(rng)[1])
+            if effects is not None:
+                ground = ground_below(self.atlas.pixels[placed.sprite], placed.angle, placed.flip)
+                effects = replace(effects, ground=ground)
+            lit.append(replace(placed, effects=effects))
+        return tuple(lit)
 
 
 def vocabulary(atlas: Atlas) -> list[str]:

@@ -16,11 +16,9 @@ from .results import BoxScore, Results, mean_box_iou, score_codec
 from .retrieval import RetrievalScore, SpriteIndex, retrieval_score
 from .runs import (
     Models,
-    codec_of,
     decompose_scenes,
     generate_in_boxes,
     generate_scenes,
-    through_codec,
 )
 from .scenes import EvaluationScene, evaluation_scenes
 from .scoring import score_method
@@ -62,10 +60,9 @@ class Bench:
     def codec(self, models: Models) -> None:
         """True layers encoded and decoded: what the model cannot beat."""
         scenes, decoded = self.results.scenes, []
-        codec = codec_of(models.decompose)
         with self.part("encoding and decoding the true layers") as watch:
             for done, scene in enumerate(scenes, start=1):
-                decoded.append(through_codec(codec, scene.layers))
+                decoded.append(models.codec(scene.layers))
                 watch(done, len(scenes))
         self.results.codec = score_codec(decoded, scenes)
         seconds = self.results.seconds["encoding and decoding the true layers"]
@@ -81,9 +78,7 @@ class Bench:
         seconds = self.results.seconds["taking pictures apart"]
         with self.part("scoring the model"):
             stacks = [one.layers for one in made]
-            self.results.model = score_method(
-                models.decompose.name or "model", stacks, self.results.scenes, seconds
-            )
+            self.results.model = score_method(models.name, stacks, self.results.scenes, seconds)
 
     def baselines(self, models: Models) -> None:
         """The same pictures without a model."""

@@ -18,7 +18,7 @@ from .acceptance import acceptance, by_objects, comparison
 from .bench import Bench, OnProgress
 from .pages import plain, write_sheets
 from .results import Results
-from .runs import load_models
+from .runs import Models
 from .table import Figure, figure_table
 
 ROWS = ("codec", "decompose", "baselines", "auto", "generate", "boxes", "given", "speed")
@@ -26,18 +26,14 @@ ROWS = ("codec", "decompose", "baselines", "auto", "generate", "boxes", "given",
 
 @dataclass(frozen=True, kw_only=True)
 class QualitySettings:
-    """What to run. ``rows``: parts of the table, out of ROWS. ``steps``: denoising steps, the model's own by default."""
+    """What to run: how many held-out ``scenes``, and which ``rows`` of the table, out of ROWS."""
 
     scenes: int = 200
-    model: str = "tiny"
     rows: tuple[str, ...] = ROWS
-    steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.scenes < 1:
             raise InputError(f"--scenes must be at least 1, not {self.scenes}")
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"--steps must be at least 1, not {self.steps}")
         unknown = [row for row in self.rows if row not in ROWS]
         if unknown or not self.rows:
             raise InputError(
@@ -99,17 +95,15 @@ class QualityReport:
         return [*written, json]
 
 
-def run_quality(settings: QualitySettings, on_progress: OnProgress | None = None) -> QualityReport:
-    """Measures the rows that ``settings`` asks for. Raises InputError when the model or the emoji font is missing."""
+def run_quality(
+    models: Models, settings: QualitySettings, on_progress: OnProgress | None = None
+) -> QualityReport:
+    """Measures the rows that ``settings`` asks for. Raises InputError when the emoji font is missing."""
     import torch
-
-    from ..session import device_name
 
     began = time.perf_counter()
     bench = Bench(on_progress or (lambda what, done, total, left: None))
     rows = set(settings.rows)
-    with bench.part("loading the model"):
-        models = load_models(settings.model, device_name(), settings.steps)
     unseen = bool({"codec", "decompose", "baselines", "speed"} & rows)
     bench.draw_scenes(settings.scenes, models.size, unseen=unseen, known=bool({"generate", "boxes"} & rows))
     runs = {
@@ -128,11 +122,12 @@ def run_quality(settings: QualitySettings, on_progress: OnProgress | None = None
     facts = {
         "acetate": __version__,
         "bench": "quality",
-        "model": pipeline.name,
+        "model": models.name,
         "revision": pipeline.model_revision,
         "size": models.size,
         "steps": models.steps,
         "guidance": pipeline.config.default_guidance,
+        "text_guidance": pipeline.config.get("text_guidance"),
         "scenes": settings.scenes,
         "rows": list(settings.rows),
         "threads": torch.get_num_threads(),

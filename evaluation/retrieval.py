@@ -19,10 +19,14 @@ from ..layers.composite import to_depth
 
 SIDE = 20
 """Pixels along a descriptor's side."""
+ENOUGH = 2 * SIDE
+"""Pixels along a layer's longer side while it is turned."""
 ANGLES = (0, -6, 6, -12, 12, -18, 18, -25, 25, -33, 33, -42, 42)
 """Degrees by which a layer is turned back; scenes turn sprites by about 17."""
 CORES = (0.1, 0.45, 0.72)
 """What counts as the sprite, as shares of the layer's highest alpha: nearly everything, or what is denser than a shadow."""
+SHORTLIST = 80
+"""Sprites that are compared in full, after a comparison of all at half the size."""
 ALPHA_WEIGHT = 0.6
 """Weight of an alpha value against a colour value: what is inside an outline tells more than the outline."""
 CUT = (0.0, 0.08, 0.18)
@@ -48,60 +52,55 @@ class SpriteIndex:
         self.atlas, self.indices = atlas, chosen
         self._tinted = np.array([atlas.sprites[i].tinted for i in chosen])
         self._upright = np.array([atlas.sprites[i].kind == "text" for i in chosen])
-        planes = []
-        for core in CORES:
-            fitted = [_fit(_dense(_cell(atlas, i), core)) for i in chosen]
-            planes.append(
-                np.stack([f if f is not None else np.zeros((SIDE, SIDE, 4), np.float32) for f in fitted])
-            )
-        shape = (len(CORES), len(chosen), SIDE * SIDE, 4)
-        self._planes = np.ascontiguousarray(
-            np.stack(planes).reshape(shape).transpose(0, 3, 1, 2)
-        )  # core, channel, S, n
-        self._energy = np.square(self._planes).sum(-1)
+        cells = [_cell(atlas, i) for i in chosen]
+        self._sprites = [np.stack([_fit(_dense(cell, core)) for cell in cells]) for core in CORES]
+        self._coarse = [_halved(sprites) for sprites in self._sprites]
 
     def search(self, layer: np.ndarray, top: int = 5) -> list[Match]:
         """The ``top`` most similar names for a layer (H, W, 4), straight, best first; sprites that share kind and name
         count once, and an empty layer has none."""
-        similarity = self.similarities(layer)
-        if similarity is None:
+        picture = Image.fromarray(to_depth(layer, 8))
+        views = [_views(picture, core) for core in CORES]
+        if not any(map(len, views)):
             return []
+        rough = self._similarities(
+            self._coarse, [_halved(one) for one in views], np.arange(len(self.indices))
+        )
+        likely = np.argsort(-rough, kind="stable")[:SHORTLIST]
+        similarity = self._similarities(self._sprites, views, likely)
         found: dict[tuple[str, str], Match] = {}
-        for position in np.argsort(-similarity, kind="stable"):
-            index = int(self.indices[position])
+        for place in np.argsort(-similarity, kind="stable"):
+            index = int(self.indices[likely[place]])
             sprite = self.atlas.sprites[index]
-            match = Match(index=index, sprite=sprite, similarity=float(similarity[position]))
+            match = Match(index=index, sprite=sprite, similarity=float(similarity[place]))
             found.setdefault((sprite.kind, sprite.name), match)
-            if len(found) == top:
-                break
-        return list(found.values())
+        return list(found.values())[:top]
 
-    def similarities(self, layer: np.ndarray) -> np.ndarray | None:
-        """(S,) similarity to each sprite of the index, 1 for an exact picture of it; None for an empty layer."""
-        whole = Image.fromarray(to_depth(layer, 8))
-        best: np.ndarray | None = None
-        for number, core in enumerate(CORES):
-            views = _views(whole, core)
-            if not views:
+    def _similarities(
+        self, sprites: list[np.ndarray], views: list[np.ndarray], chosen: np.ndarray
+    ) -> np.ndarray:
+        """(chosen,) best similarity of each chosen sprite over all views, as they are and mirrored; text is not mirrored."""
+        best = np.full(len(chosen), -np.inf)
+        for gallery, shown in zip(sprites, views, strict=True):
+            if not len(shown):
                 continue
-            plain = np.stack(views)
-            for mirrored in (False, True):
-                found = self._compare(number, plain[:, :, ::-1] if mirrored else plain)
-                if mirrored:
-                    found = np.where(self._upright, -np.inf, found)
-                best = found if best is None else np.maximum(best, found)
+            wanted = gallery[chosen]
+            best = np.maximum(best, self._compare(wanted, shown, self._tinted[chosen]))
+            mirrored = self._compare(wanted, shown[:, :, ::-1], self._tinted[chosen])
+            best = np.maximum(best, np.where(self._upright[chosen], -np.inf, mirrored))
         return best
 
-    def _compare(self, core: int, views: np.ndarray) -> np.ndarray:
-        """(S,) best similarity over the views (V, SIDE, SIDE, 4): 2 <q, g s> / (|q|^2 + |g s|^2) with the best allowed
-        gain g per channel."""
+    @staticmethod
+    def _compare(gallery: np.ndarray, views: np.ndarray, tinted: np.ndarray) -> np.ndarray:
+        """(S,) best similarity of sprites (S, h, w, 4) over the views (V, h, w, 4): 2 <q, g s> / (|q|^2 + |g s|^2) with
+        the best allowed gain g per channel."""
+        planes = gallery.reshape(len(gallery), -1, 4).transpose(2, 1, 0)  # channel, n, S
         flat = views.reshape(len(views), -1, 4).transpose(2, 0, 1)  # channel, V, n
-        shared = flat @ self._planes[core].transpose(0, 2, 1)  # channel, V, S
-        energy = self._energy[core][:, None]
+        shared = np.ascontiguousarray(flat) @ np.ascontiguousarray(planes)  # channel, V, S
+        energy = np.square(planes).sum(1)[:, None]
         gain = shared / np.maximum(energy, 1e-9)
         opacity = np.clip(gain[3], *OPACITY)
-        lowest = np.where(self._tinted, 0.0, GAIN[0] * opacity)
-        highest = np.where(self._tinted, opacity, GAIN[1] * opacity)
+        lowest, highest = np.where(tinted, 0.0, GAIN[0] * opacity), np.where(tinted, 1.0, GAIN[1]) * opacity
         gain[:3] = np.clip(gain[:3], lowest, highest)
         gain[3] = opacity
         fitted = (gain * gain * energy).sum(0)
@@ -152,12 +151,17 @@ def _dense(picture: Image.Image, core: float) -> Image.Image:
     return Image.fromarray(values)
 
 
-def _views(picture: Image.Image, core: float) -> list[np.ndarray]:
+def _views(picture: Image.Image, core: float) -> np.ndarray:
+    """(V, SIDE, SIDE, 4): the layer turned by every angle, also as if it went on beyond a border that it touches; V = 0
+    when nothing is visible."""
     dense = _dense(picture, core)
     box = _visible(dense)
     if box is None:
-        return []
+        return np.zeros((0, SIDE, SIDE, 4), np.float32)
     cut = dense.crop(box)
+    if max(cut.size) > ENOUGH:
+        scale = ENOUGH / max(cut.size)
+        cut = cut.resize([max(1, round(side * scale)) for side in cut.size], Image.Resampling.BILINEAR)
     size = max(cut.size)
     touched = (box[0] == 0, box[1] == 0, box[2] == dense.width, box[3] == dense.height)
     views = []
@@ -167,26 +171,30 @@ def _views(picture: Image.Image, core: float) -> list[np.ndarray]:
         wide.paste(cut, (more[0], more[1]))
         for angle in ANGLES:
             turned = wide.rotate(angle, Image.Resampling.BILINEAR, expand=True) if angle else wide
-            fitted = _fit(turned, crop=share == 0)
-            if fitted is not None:
-                views.append(fitted)
-    return views
+            views.append(_fit(turned, crop=share == 0))
+    return np.stack(views)
 
 
-def _fit(picture: Image.Image, *, crop: bool = True) -> np.ndarray | None:
-    """(SIDE, SIDE, 4) float32 premultiplied in [0, 1]: the visible part, as large as fits, centred; None for nothing."""
+def _fit(picture: Image.Image, *, crop: bool = True) -> np.ndarray:
+    """(SIDE, SIDE, 4) float32 premultiplied in [0, 1]: the visible part, as large as fits, centred; zero for nothing."""
+    result = np.zeros((SIDE, SIDE, 4), np.float32)
     box = _visible(picture)
     if box is None:
-        return None
+        return result
     cut = picture.crop(box) if crop else picture
     scale = SIDE / max(cut.size)
     size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
     small = cut.resize(size, Image.Resampling.BILINEAR).convert("RGBa")
-    result = np.zeros((SIDE, SIDE, 4), np.float32)
     left, top = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
     result[top : top + size[1], left : left + size[0]] = np.asarray(small, np.float32) / 255
     result[..., 3] *= ALPHA_WEIGHT
     return result
+
+
+def _halved(pictures: np.ndarray) -> np.ndarray:
+    """(..., h, w, 4) at half the size, by means of 2 x 2 pixels."""
+    pairs = pictures[:, 0::2] + pictures[:, 1::2]
+    return (pairs[:, :, 0::2] + pairs[:, :, 1::2]) / 4
 
 
 def _visible(picture: Image.Image) -> tuple[int, int, int, int] | None:

@@ -1,4 +1,4 @@
-"""Scenes through the public pipelines: one load, batches of equal shape, results as 8-bit stacks at the model's size.
+"""Scenes through the public pipelines: batches of equal shape, results as 8-bit stacks at the model's size.
 
 Every scene has its own seed, so its result does not depend on which others are run. Knows pipelines and scenes, no metric.
 """
@@ -15,9 +15,6 @@ from ..layers.composite import quantise
 from .scenes import EvaluationScene
 
 if TYPE_CHECKING:
-    from ..models.codecs import Codec
-    from ..models.loading import Components
-    from ..pipelines.base import LayersPipeline
     from ..pipelines.image_to_layers import ImageToLayersPipeline
     from ..pipelines.text_to_layers import TextToLayersPipeline
 
@@ -36,33 +33,22 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Models:
-    """Both pipelines over one set of loaded parts. ``size``: pixels along a side of the model's own square."""
+    """The model on trial, handed in by whoever loaded it: this package judges and loads nothing.
+
+    ``decompose``, ``generate``: its two pipelines. ``codec``: layers, uint8 (N, H, W, 4), encoded and decoded again.
+    ``size``: pixels along a side of its own square. ``steps``: denoising steps to run.
+    """
 
     decompose: ImageToLayersPipeline
     generate: TextToLayersPipeline
+    codec: Callable[[np.ndarray], np.ndarray]
     size: int
     steps: int
 
-
-def load_models(model: str, device: str, steps: int | None = None) -> Models:
-    """Loads a model by name or folder once. Raises InputError where it is not on this machine or is broken."""
-    from ..models.loading import load_components
-    from ..models.registry import resolve
-    from ..pipelines.image_to_layers import ImageToLayersPipeline
-    from ..pipelines.text_to_layers import TextToLayersPipeline
-
-    parts: Components = load_components(resolve(model), device, download=False)
-    decompose = ImageToLayersPipeline.from_components(parts)
-    if parts.entry.kind == "folder" and parts.entry.path is not None:
-        decompose.model_name = (
-            parts.entry.path.name
-        )  # reports tell which model, not where this machine keeps it
-    return Models(
-        decompose=decompose,
-        generate=TextToLayersPipeline.from_components(parts),
-        size=int(decompose.config.default_resolution),
-        steps=int(steps or decompose.config.default_steps),
-    )
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self.decompose.name or "the model"
 
 
 def decompose_scenes(models: Models, scenes: Sequence[EvaluationScene], watch: Watch) -> list[Prediction]:
@@ -93,24 +79,6 @@ def generate_in_boxes(models: Models, scenes: Sequence[EvaluationScene], watch: 
         return models.generate(layers=layers, boxes=boxes, **_words(chosen), **_common(models, chosen))
 
     return _in_batches(scenes, run, watch, batch=1)
-
-
-def through_codec(codec: Codec, layers: np.ndarray) -> np.ndarray:
-    """Layers, uint8 (N, H, W, 4), encoded and decoded again, uint8 of the same shape."""
-    import torch
-
-    from ..pipelines.engine import open_codec
-    from ..pipelines.images import to_pixels, to_tensor
-
-    device = next(codec.vae.parameters()).device  # type: ignore[attr-defined]
-    with torch.no_grad(), open_codec(codec, None):
-        pixels = torch.stack([to_tensor(layer.astype(np.float32) / 255) for layer in layers]).to(device)
-        return quantise(np.stack([to_pixels(one) for one in codec.decode(codec.encode(pixels))]), 8)
-
-
-def codec_of(pipeline: LayersPipeline) -> Codec:
-    """The codec that the pipeline itself uses."""
-    return pipeline.engine().codec
 
 
 def _common(models: Models, chosen: Sequence[EvaluationScene]) -> dict[str, Any]:

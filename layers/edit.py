@@ -22,6 +22,7 @@ from .edits.structure import (
     split_parts,
     ungroup,
 )
+from .edits.tidy import drop_empty
 
 __all__ = [
     "OPERATIONS",
@@ -30,6 +31,7 @@ __all__ = [
     "crop",
     "defringe",
     "delete",
+    "drop_empty",
     "duplicate",
     "flip",
     "group",

@@ -39,7 +39,7 @@ def _open(profile: bytes) -> ImageCms.ImageCmsProfile:
 
 def profile_space(profile: bytes) -> str:
     """Colour space of an ICC profile: "RGB", "GRAY", "CMYK", "LAB" ...; "" if the bytes are no profile at
-    all.
+    all (such bytes are ignored, as picture viewers do).
     """
     try:
         return _open(profile).profile.xcolor_space.strip()
@@ -48,9 +48,15 @@ def profile_space(profile: bytes) -> str:
 
 
 def _transform(profile: bytes, source_mode: str) -> ImageCms.ImageCmsTransform:
-    return ImageCms.buildTransform(
-        _open(profile), _open(srgb_profile()), source_mode, "RGB", renderingIntent=ImageCms.Intent.PERCEPTUAL
-    )
+    perceptual = ImageCms.Intent.PERCEPTUAL
+    try:
+        return ImageCms.buildTransform(
+            _open(profile), _open(srgb_profile()), source_mode, "RGB", renderingIntent=perceptual
+        )
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise InputError(
+            f"the embedded colour profile cannot be used ({error}): convert the picture to sRGB or remove the profile"
+        ) from error
 
 
 @lru_cache(maxsize=8)

@@ -9,6 +9,10 @@ from pathlib import Path
 from ...errors import InputError
 
 
+class FormatWarning(UserWarning):
+    """A file was written, but the format holds something in another form than the document does."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """One row: what the format is called, which suffixes choose it, and what of a document it can hold."""

@@ -132,11 +132,13 @@ class _OraReader:
         return tuple(nodes), mask
 
     def _common(self, element: Element) -> dict[str, Any]:
-        name = (element.get("name") or element.tag.capitalize())[:MAX_NAME_LENGTH]
+        name = element.get("name") or element.tag.capitalize()
+        if len(name) > MAX_NAME_LENGTH:
+            self.dropped.append(f"the end of the long name {name[:40]!r}...")
         own = element.get(f"{_OURS}id", "")
         valid = len(own) == 8 and not set(own) - set("0123456789abcdef")
         return {
-            "name": name,
+            "name": name[:MAX_NAME_LENGTH],
             "opacity": self._opacity(element),
             "visible": element.get("visibility", "visible") != "hidden",
             "locked": element.get("edit-locked") == "true",

@@ -23,6 +23,7 @@ from ..document import Group, Layer, LayeredImage, Node
 from . import colour as cms
 from .archive import ArchiveWriter
 from .depth import stored_depth, to_depth, visible_box
+from .formats import FormatWarning
 from .manifest import dump_json
 from .ora_ops import (
     CLIP_OP,
@@ -39,10 +40,6 @@ from .png import encode_png
 
 _THUMBNAIL = 256
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-class FormatWarning(UserWarning):
-    """A file was written, but the format holds something in another form than the document does."""
 
 
 def check_xml_text(text: str, what: str) -> str:

@@ -9,6 +9,7 @@ extra ``export``).
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -21,7 +22,6 @@ from ..composite import bounds, composite_nodes, quantise, runs
 from ..document import Group, Layer, LayeredImage, Node
 from .archive import ArchiveWriter
 from .depth import visible_box
-from .manifest import dump_json
 from .ora_ops import is_faded_pass_through, only_normal
 from .ora_write import check_xml_text
 from .png import encode_png
@@ -58,10 +58,19 @@ def write_pptx(doc: LayeredImage, file: BinaryIO) -> None:
     for node, nodes in parts:
         _add(slide, doc, node, nodes, scale)
     deck.core_properties.title = "acetate"
-    deck.core_properties.comments = dump_json(doc.metadata, "the metadata").decode()[:65_000]
+    if doc.metadata:
+        slide.notes_slide.notes_text_frame.text = _notes(doc)
     packed = io.BytesIO()
     deck.save(packed)
     _repack(packed, file)
+
+
+def _notes(doc: LayeredImage) -> str:
+    """The metadata as text for the notes below the slide; plain ASCII, so that XML can hold all of it."""
+    try:
+        return "acetate " + json.dumps(doc.metadata, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"the metadata cannot be stored ({error}): use finite numbers only") from error
 
 
 _DRAWABLE = (BlendMode.NORMAL, BlendMode.PASS_THROUGH)

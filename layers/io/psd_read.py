@@ -66,7 +66,7 @@ class _Reader:
         self.dropped.extend(describe_losses(layer))
         facts = self.facts(layer)
         return {
-            "name": (layer.name.rstrip("\0") or "Layer")[:MAX_NAME_LENGTH],
+            "name": self.name(layer),
             "opacity": opacity,
             "visible": record.flags.visible,
             # bit 31 locks everything; the three low bits together lock pixels, transparency and position
@@ -75,6 +75,12 @@ class _Reader:
             "mask": read_mask(layer, self.depth, self.psd._record.header, self.budget, self.dropped),
             **({"id": facts["id"]} if _is_id(facts.get("id")) else {}),
         }
+
+    def name(self, layer: PsdLayer) -> str:
+        name = layer.name.rstrip("\0") or "Layer"
+        if len(name) > MAX_NAME_LENGTH:
+            self.dropped.append(f"the end of the long name {name[:40]!r}...")
+        return name[:MAX_NAME_LENGTH]
 
     def facts(self, layer: PsdLayer) -> dict[str, Any]:
         number = layer.tagged_blocks.get_data(Tag.LAYER_ID, None)

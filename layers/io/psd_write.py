@@ -207,7 +207,7 @@ def _write_merged(doc: LayeredImage, version: int, file: BinaryIO) -> None:
     """The merged image, RLE: colours blended against white as readers expect, then the transparency."""
     from psd_tools.compression import encode_rle
 
-    from ..composite import composite, quantise
+    from ..composite import flatten_array
 
     rows = max(16, min(1024, _BAND_PIXELS // doc.width))
     entry_bytes = 2 * version
@@ -215,10 +215,7 @@ def _write_merged(doc: LayeredImage, version: int, file: BinaryIO) -> None:
     bodies: list[list[bytes]] = [[] for _ in range(4)]
     for top in range(0, doc.height, rows):
         bottom = min(top + rows, doc.height)
-        band = np.array(composite(doc, (0, top, doc.width, bottom)), dtype=np.float32)
-        alpha = band[..., 3:]
-        band[..., :3] = band[..., :3] * alpha + (1 - alpha)
-        values = quantise(band, doc.depth)
+        values = _on_white(flatten_array(doc, box=(0, top, doc.width, bottom)))
         if doc.depth == 16:
             values = values.astype(">u2")
         for plane in range(4):
@@ -236,3 +233,16 @@ def _write_merged(doc: LayeredImage, version: int, file: BinaryIO) -> None:
     for part in (tables, bodies):
         for chunks in part:
             file.writelines(chunks)
+
+
+def _on_white(pixels: np.ndarray) -> np.ndarray:
+    """Straight RGBA with the colours blended against white, alpha as it was; opaque pixels are returned as
+    they are.
+    """
+    most = np.float32(np.iinfo(pixels.dtype).max)
+    if pixels[..., 3].min() == most:
+        return pixels
+    alpha = pixels[..., 3:] / most
+    blended = pixels[..., :3] * alpha + (most * (1 - alpha) + np.float32(0.5))
+    pixels[..., :3] = np.minimum(blended, most)
+    return pixels

@@ -148,3 +148,13 @@ def test_a_changed_folder_is_loaded_anew(pixels: np.ndarray, tiny_checkpoint: Pa
     assert first.metadata["revision"] != second.metadata["revision"]
     pairs = zip(first.leaves(), second.leaves(), strict=True)
     assert any(not np.array_equal(one.pixels, two.pixels) for one, two in pairs)
+
+
+def test_auto_keeps_only_layers_that_hold_something(tiny_checkpoint: Path) -> None:
+    picture = np.full((64, 64, 3), 90, np.uint8)
+    document = acetate.decompose(picture, "auto", model=str(tiny_checkpoint), steps=1)
+    assert 1 <= len(document.layers) <= 8
+    assert all(layer.pixels[..., 3].any() for layer in document.leaves())
+    assert document.metadata["arguments"]["layers"] == "auto"
+    with pytest.raises(acetate.InputError, match="number of layers"):
+        acetate.decompose(picture, "many", model=str(tiny_checkpoint))  # type: ignore[arg-type]

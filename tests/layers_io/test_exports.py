@@ -44,13 +44,15 @@ def poster() -> LayeredImage:
         ),
         Layer(pixels=disc(9, 9, (0, 0, 0)), name="hidden", visible=False),
     )
-    return LayeredImage(width=400, height=300, layers=layers, metadata={"seed": 3})
+    return LayeredImage(width=400, height=300, layers=layers, metadata={"seed": 3, "long": "x" * 300})
 
 
 def test_a_slide_holds_one_picture_per_visible_layer(tmp_path: Path) -> None:
     path = poster().save(tmp_path / "a.pptx")
     shapes = slide_of(path)
     assert [shape.name for shape in shapes] == ["Background", "红球 🎈", "half"]
+    notes = shapes[0].part.slide.notes_slide.notes_text_frame.text
+    assert notes == f'acetate {{"long": "{"x" * 300}", "seed": 3}}'
     crop = np.argwhere(disc(60, 40, (255, 0, 0))[..., 3] > 0)
     assert shapes[1].left == (-10 + crop[:, 1].min()) * EMU and shapes[1].top == (20 + crop[:, 0].min()) * EMU
     assert shapes[0].width == 400 * EMU and shapes[0].height == 300 * EMU

@@ -14,8 +14,10 @@ from PIL import Image, ImageChops
 from psd_tools import PSDImage
 from psd_tools.composite import composite as psd_composite
 from psd_tools.constants import Compression, Resource, Tag
+from psd_tools.psd.base import EmptyElement
+from psd_tools.psd.descriptor import Descriptor, DescriptorBlock, Double
 from psd_tools.psd.layer_and_mask import ChannelData, ChannelDataList, ChannelInfo, LayerRecord
-from psd_tools.psd.tagged_blocks import TaggedBlocks
+from psd_tools.psd.tagged_blocks import TaggedBlock, TaggedBlocks
 
 from acetate.errors import InputError
 from acetate.layers import BlendMode, Group, Layer, LayeredImage, Mask
@@ -231,19 +233,47 @@ def test_a_foreign_profile_is_kept_with_the_pixels(tmp_path: Path) -> None:
     assert open_document(over().save(tmp_path / "b.psd")).icc is None
 
 
-def test_adjustments_are_left_out_and_named(tmp_path: Path) -> None:
-    path = over().save(tmp_path / "a.psd")
-    psd = PSDImage.open(path)
+def with_special_layer(path: Path, name: str, key: Tag, data: object) -> Path:
+    """The three-layer document with a pixel-less layer of another kind on top."""
+    psd = PSDImage.open(over().save(path))
     info = psd._record._get_layer_info()
-    record = LayerRecord(name="Invert 1", tagged_blocks=TaggedBlocks())
-    record.tagged_blocks.set_data(Tag.INVERT)
+    record = LayerRecord(name=name, tagged_blocks=TaggedBlocks())
+    record.tagged_blocks[key] = TaggedBlock(key=key, data=data)
     record.channel_info = [ChannelInfo(id=k - 1, length=2) for k in range(4)]
     info.layer_records.append(record)
     info.channel_image_data.append(ChannelDataList([ChannelData() for _ in range(4)]))
     info.layer_count -= 1
     with path.open("wb") as file:
         psd._record.write(file)
-    back = open_document(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (Tag.TYPE_TOOL_INFO, "text layer 'X' became pixels"),
+        (Tag.PLACED_LAYER1, "smart object 'X' became pixels"),
+    ],
+)
+def test_text_and_smart_objects_become_pixels_and_are_named(tmp_path: Path, key: Tag, words: str) -> None:
+    back = open_document(with_special_layer(tmp_path / "a.psd", "X", key, b""))
+    assert back.metadata["dropped"] == [words]
+    assert len(back.layers) == 4
+
+
+def test_fills_are_drawn_and_named(tmp_path: Path) -> None:
+    colour = Descriptor(classID=b"RGBC")
+    for channel, value in ((b"Rd  ", 255.0), (b"Grn ", 128.0), (b"Bl  ", 0.0)):
+        colour[channel] = Double(value)
+    block = DescriptorBlock(classID=b"null")
+    block[b"Clr "] = colour
+    back = open_document(with_special_layer(tmp_path / "a.psd", "fill", Tag.SOLID_COLOR_SHEET_SETTING, block))
+    assert back.metadata["dropped"] == ["solidcolorfill layer 'fill' became pixels"]
+    assert (flatten_array(back) == (255, 128, 0, 255)).all()
+
+
+def test_adjustments_are_left_out_and_named(tmp_path: Path) -> None:
+    back = open_document(with_special_layer(tmp_path / "a.psd", "Invert 1", Tag.INVERT, EmptyElement()))
     assert back.metadata["dropped"] == ["adjustment layer 'Invert 1'"]
     assert [node.name for node in back.layers] == ["Background", "前景", "over it"]
 

@@ -45,13 +45,11 @@ def test_the_canonical_form_keeps_hidden_colours_exact_opacities_and_every_depth
     rng = np.random.default_rng(5)
     layers = (
         Layer(pixels=rng.integers(0, 256, (4, 5, 4), np.uint8), name="a", opacity=1 / 3, offset=(-3, 70000)),
-        Layer(pixels=rng.integers(0, 65536, (3, 2, 4), np.uint16), name="\ud800 half" if suffix else "half"),
+        Layer(pixels=rng.integers(0, 65536, (3, 2, 4), np.uint16), name="b"),
         Group(
             layers=(), name="empty", opacity=0.1, mask=Mask(pixels=np.full((1, 1), 7, np.uint8), default=0.3)
         ),
     )
-    if suffix:
-        layers = (layers[0], layers[1].replace(name="half"), layers[2])
     doc = LayeredImage(
         width=5, height=4, layers=layers, icc=srgb_profile(), dpi=71.3, metadata={"x": [1, {"y": None}]}
     )

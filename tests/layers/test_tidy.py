@@ -1,0 +1,31 @@
+"""Dropping empty layers: what is judged, and what never goes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from acetate.layers import Layer, LayeredImage, edit
+
+
+def layer(name: str, alpha: int, side: int = 20) -> Layer:
+    pixels = np.full((side, side, 4), 200, np.uint8)
+    pixels[..., 3] = alpha
+    return Layer(pixels=pixels, name=name)
+
+
+def document(*layers: Layer) -> LayeredImage:
+    return LayeredImage(width=20, height=20, layers=layers)
+
+
+def test_layers_without_alpha_go_and_the_rest_keeps_its_order() -> None:
+    whole = document(layer("Background", 255), layer("a", 0), layer("b", 90), layer("c", 1, side=10), layer("d", 255, side=3))
+    assert [n.name for n in edit.drop_empty(whole).layers] == ["Background", "b", "d"]
+
+
+def test_a_document_with_nothing_empty_is_returned_as_it_is() -> None:
+    full = document(layer("Background", 255), layer("a", 255, side=5))
+    assert edit.drop_empty(full) is full
+
+
+def test_the_bottom_layer_stays_whatever_it_holds() -> None:
+    assert len(edit.drop_empty(document(layer("Background", 0))).layers) == 1

@@ -1,0 +1,149 @@
+"""The named endpoints: every action of the studio as ``/name`` of the Gradio API, typed, checked, with errors in words.
+
+Knows Gradio and who asks; what an action does is the studio's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import logging
+import re
+import typing
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import AcetateError
+from .actions import Studio
+from .checks import checked
+from .jobs import Job
+
+log = logging.getLogger(__name__)
+
+COOKIE = "acetate_visitor"
+PLAIN = ("session", "open_example", "document", "edit", "place", "undo", "redo", "close", "cancel")
+RUNS = ("decompose", "generate", "add_layer", "watch")
+WATCH_SECONDS = 0.05
+_SECRET = re.compile(r"[A-Za-z0-9_-]{32,64}")
+UNKNOWN = "An error inside acetate; the log of the server says more."
+
+
+def visitor_of(request: Any) -> str:
+    """Who asks: the browser by its cookie, a client of the API by its session."""
+    secret = (request.cookies or {}).get(COOKIE, "")
+    if _SECRET.fullmatch(secret):
+        return "browser " + hashlib.sha256(secret.encode()).hexdigest()
+    return "session " + hashlib.sha256(str(request.session_hash).encode()).hexdigest()
+
+
+def add_endpoints(studio: Studio) -> None:
+    """Define every endpoint inside the ``gr.Blocks`` that is being built."""
+    import gradio as gr
+
+    for name in PLAIN:
+        gr.api(_plain(getattr(studio, name)), api_name=name, concurrency_limit=None)
+    for name in RUNS:
+        gr.api(_run(studio, getattr(studio, name)), api_name=name, concurrency_limit=None)
+    with gr.Column(visible=False):
+        upload = gr.File(label="document", type="filepath")
+        opened = gr.JSON(label="document")
+        document, kind = gr.Textbox(label="document"), gr.Textbox("psd", label="format")
+        exported = gr.File(label="file")
+        trigger = gr.Button()
+    trigger.click(_open(studio), upload, opened, api_name="open", concurrency_limit=None)
+    trigger.click(_export(studio), [document, kind], exported, api_name="export", concurrency_limit=4)
+
+
+def _told(error: Exception) -> Exception:
+    """What the visitor reads; the log keeps the rest."""
+    import gradio as gr
+
+    if isinstance(error, AcetateError):
+        return gr.Error(str(error), print_exception=False)
+    log.exception("an endpoint failed", exc_info=error)
+    return gr.Error(UNKNOWN, print_exception=False)
+
+
+def _signature(action: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the wrapper the name, words and typed parameters of the action, and a request instead of the visitor."""
+    import gradio as gr
+
+    hints = {**typing.get_type_hints(action), "return": dict[str, Any]}
+    parameters = list(inspect.signature(action).parameters.values())[1:]
+    request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
+    wrapper.__name__ = action.__name__
+    wrapper.__doc__ = action.__doc__
+    wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [request, *(p.replace(annotation=hints[p.name]) for p in parameters)], return_annotation=dict[str, Any]
+    )
+    wrapper.__annotations__ = {"request": gr.Request, **{p.name: hints[p.name] for p in parameters}}
+    return wrapper
+
+
+def _named(action: Callable[..., Any], values: tuple[Any, ...]) -> dict[str, Any]:
+    names = list(inspect.signature(action).parameters)[1:]
+    return checked(action, dict(zip(names, values, strict=False)))
+
+
+def _plain(action: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def endpoint(request: Any, *values: Any) -> dict[str, Any]:
+        try:
+            return action(visitor_of(request), **_named(action, values))
+        except Exception as error:
+            raise _told(error) from None
+
+    return _signature(action, endpoint)
+
+
+def _run(studio: Studio, action: Callable[..., Job]) -> Callable[..., AsyncIterator[dict[str, Any]]]:
+    async def endpoint(request: Any, *values: Any) -> AsyncIterator[dict[str, Any]]:
+        try:
+            job = await asyncio.to_thread(lambda: action(visitor_of(request), **_named(action, values)))
+        except Exception as error:
+            raise _told(error) from None
+        seen = -1
+        while True:
+            finished = job.finished
+            if job.version != seen:
+                seen = job.version
+                yield studio.worker.snapshot(job)
+            if finished:
+                return
+            await asyncio.sleep(WATCH_SECONDS)
+
+    return _signature(action, endpoint)
+
+
+def _open(studio: Studio) -> Callable[..., Any]:
+    import gradio as gr
+
+    def open(upload: str | None, request: gr.Request) -> dict[str, Any]:
+        path = Path(upload or "")
+        try:
+            return studio.open_file(visitor_of(request), path, path.name)
+        except Exception as error:
+            raise _told(error) from None
+        finally:
+            if upload and path.is_file():
+                path.unlink()
+
+    open.__annotations__["request"] = gr.Request
+    open.__doc__ = "Open an uploaded PSD, PSB, OpenRaster, zip or flat picture as a new document."
+    return open
+
+
+def _export(studio: Studio) -> Callable[..., Any]:
+    import gradio as gr
+
+    def export(document: str, format: str, request: gr.Request) -> str:
+        try:
+            arguments = checked(studio.export, {"document": document, "format": format})
+            return str(studio.export(visitor_of(request), **arguments))
+        except Exception as error:
+            raise _told(error) from None
+
+    export.__annotations__["request"] = gr.Request
+    export.__doc__ = studio.export.__doc__
+    return export

@@ -1,0 +1,110 @@
+// Buttons and keys of the whole page, and files dropped on it.
+
+export function keys(app) {
+  const { root, stage } = app;
+  const actions = {
+    "open": () => root.querySelector("input.file").click(),
+    "close": () => app.closeDocument(),
+    "undo": () => app.undo(),
+    "redo": () => app.redo(),
+    "tool-move": () => app.setTool("move"),
+    "tool-region": () => {
+      if (app.tasks.task === "decompose") app.tasks.choose(app.view ? "add" : "generate");
+      app.setTool("region");
+    },
+    "compare": () => (app.view?.source ? app.compare(!app.comparing) : app.toast("There is no input to compare with: take a picture apart first.")),
+    "export": () => app.export(),
+    "theme": () => {
+      root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+      localStorage.setItem("acetate-theme", root.dataset.theme);
+    },
+    "help": () => root.querySelector("dialog.help").showModal(),
+    "cancel": () => app.cancel(),
+    "fit": () => stage.fit(),
+    "group": () => app.selection.size && app.edit([`group:Group,${[...app.selection].join(",")}`]),
+    "ungroup": () => app.edit([`ungroup:${app.selected().id}`]),
+    "duplicate": () => app.each((id) => `duplicate:${id}`),
+    "merge-down": () => app.edit([`merge-down:${app.selected().id}`]),
+    "up": () => app.step(1),
+    "down": () => app.step(-1),
+    "clip": () => {
+      const node = app.selected();
+      app.edit([`${node.clipping ? "unclip" : "clip"}:${node.id}`], new Set([node.id]), { clipping: !node.clipping });
+    },
+    "flip": () => app.edit([`flip:${app.selected().id},horizontal`]),
+    "split": () => app.run("decompose", [app.view.id, 3, app.selected().id, null, ...app.tasks.settings()]),
+    "again": () => {
+      const node = app.selected(), [model, steps, seed] = app.tasks.settings();
+      const fresh = node.seed === null || node.seed === undefined ? seed + 1 : node.seed + 1;
+      app.run("add_layer", [app.view.id, node.prompt, null, node.id, model, steps, fresh]);
+    },
+    "delete": () => app.each((id) => `delete:${id}`),
+  };
+  const needsLayer = new Set(["ungroup", "duplicate", "merge-down", "clip", "flip", "split", "again", "delete", "group"]);
+  const act = (name) => (needsLayer.has(name) && !app.selected() ? null : actions[name]());
+
+  root.addEventListener("click", (event) => {
+    const element = event.target.closest("[data-action]");
+    if (element && !element.disabled) act(element.dataset.action);
+    const example = event.target.closest("[data-example]");
+    if (example) app.openExample(example.dataset.example);
+  });
+
+  const plain = {
+    v: "tool-move", b: "tool-region", c: "compare", f: "fit", "?": "help", "]": "up", "[": "down", Delete: "delete", Backspace: "delete",
+  };
+  const withControl = { z: "undo", y: "redo", d: "duplicate", g: "group", e: "merge-down", Enter: "run" };
+  document.addEventListener("keydown", (event) => {
+    if (root.querySelector("dialog[open]")) return;
+    const writing = event.target.matches?.("input:not([type=range]), textarea, select");
+    if ((event.ctrlKey || event.metaKey) && (!writing || event.key === "Enter")) {
+      const name = event.key.toLowerCase() === "z" && event.shiftKey ? "redo" : withControl[event.key] ?? withControl[event.key.toLowerCase()];
+      if (!name) return;
+      event.preventDefault();
+      if (name === "run") app.tasks.run();
+      else act(name);
+      return;
+    }
+    if (event.key === "Escape" && app.job) return void act("cancel");
+    if (writing || event.altKey || event.ctrlKey || event.metaKey) return;
+    const far = event.shiftKey ? 10 : 1, node = app.selected();
+    const arrows = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] };
+    const name = plain[event.key] ?? plain[event.key.toLowerCase()];
+    if (arrows[event.key] && node && !event.target.matches?.("input") && !event.target.closest?.("[role=tablist]")) app.gestures.nudge(...arrows[event.key]);
+    else if (name) act(name);
+    else if (event.key === "1") stage.setZoom(1, null);
+    else if (event.key === "+" || event.key === "=") stage.zoomBy(1.25);
+    else if (event.key === "-") stage.zoomBy(0.8);
+    else if (event.key === "s" && node) app.toggleSolo(node.id);
+    else if (event.key === "h" && node) app.toggleVisible(node);
+    else if (event.key === "l" && node) app.edit([`${node.locked ? "unlock" : "lock"}:${node.id}`], new Set([node.id]), { locked: !node.locked });
+    else if (event.key === " " && !event.target.matches?.("button")) app.spaceDown = true;
+    else return;
+    event.preventDefault();
+  });
+  document.addEventListener("keyup", (event) => {
+    if (event.key === " ") app.spaceDown = false;
+  });
+
+  const input = root.querySelector("input.file"), drop = root.querySelector(".drop");
+  input.addEventListener("change", () => {
+    app.openFile(input.files[0]);
+    input.value = "";
+  });
+  const withFiles = (event) => event.dataTransfer?.types?.includes("Files");
+  root.addEventListener("dragover", (event) => {
+    if (!withFiles(event)) return;
+    event.preventDefault();
+    drop.hidden = false;
+  });
+  root.addEventListener("dragleave", (event) => {
+    if (!root.contains(event.relatedTarget)) drop.hidden = true;
+  });
+  root.addEventListener("drop", async (event) => {
+    drop.hidden = true;
+    if (!withFiles(event)) return;
+    event.preventDefault();
+    for (const file of event.dataTransfer.files) await app.openFile(file);
+  });
+  root.querySelector(".split").addEventListener("input", () => app.placeSplit());
+}

@@ -1,0 +1,328 @@
+// The studio in the browser: holds the document's view and the selection, sends edits, follows runs.
+import * as api from "./api.js";
+import { Gestures } from "./gestures.js";
+import { keys } from "./keys.js";
+import { page } from "./page.js";
+import { Panel, neighbour } from "./panel.js";
+import { Stage } from "./stage.js";
+import { Status } from "./status.js";
+import { Tasks } from "./tasks.js";
+import { digests, find, mapped, moved } from "./tree.js";
+
+export async function start(root) {
+  root.dataset.theme = localStorage.getItem("acetate-theme")
+    ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  root.innerHTML = page();
+  const session = await api.call("session").catch((error) => ({ error: error.message }));
+  if (session.error) {
+    root.querySelector(".empty").textContent = session.error;
+    return;
+  }
+  const app = new App(root, session);
+  window.acetate = app;
+  await app.restore();
+  root.dataset.ready = "true";
+}
+
+class App {
+  constructor(root, session) {
+    this.root = root;
+    this.session = session;
+    this.view = null;
+    this.selection = new Set();
+    this.solo = new Set();
+    this.regions = [];
+    this.tool = "move";
+    this.job = null;
+    this.pending = 0;
+    this.queue = Promise.resolve();
+    this.pixels = new api.Pixels();
+    this.stage = new Stage(root.querySelector(".viewport"), this.pixels);
+    this.gestures = new Gestures(this);
+    const draw = this.stage.onView;
+    this.stage.onView = () => {
+      draw();
+      this.status?.zoom(this.stage.zoom);
+      this.placeSplit();
+    };
+    this.tasks = new Tasks(this);
+    this.panel = new Panel(this);
+    this.status = new Status(this);
+    keys(this);
+  }
+
+  async restore() {
+    this.status.documents(this.session.documents);
+    const kept = sessionStorage.getItem("acetate-document");
+    const known = this.session.documents.find(({ id }) => id === kept) ?? this.session.documents[0];
+    if (known) await this.request("document", known.id);
+    else this.changed("document");
+    if (this.session.job) this.follow(api.stream("watch", [this.session.job.job], (state) => this.progress(state)));
+  }
+
+  // -- the document
+
+  // Show a document as the server sees it.
+  async setView(view) {
+    const other = this.view?.id !== view.id;
+    this.newest = view;
+    await this.pixels.load(view.id, digests(view));
+    if (this.newest !== view) return;
+    this.view = view;
+    sessionStorage.setItem("acetate-document", view.id);
+    if (other) {
+      this.solo.clear();
+      this.stage.clear();
+      if (this.tasks.task === "generate") this.tasks.task = "decompose";
+      this.tool = "move";
+      if (!this.session.documents.some(({ id }) => id === view.id)) this.session.documents.unshift({ id: view.id, name: view.name });
+      this.status.documents(this.session.documents, view.id);
+    }
+    const known = (id) => find(view, id) !== null;
+    this.selection = new Set([...this.selection].filter(known));
+    this.solo = new Set([...this.solo].filter(known));
+    this.stage.showBefore(view.source, this.pixels.lookup);
+    this.changed("document");
+  }
+
+  // Ask the server in order; only the last answer of several is shown, so that nothing flickers back.
+  request(name, ...args) {
+    this.pending++;
+    this.queue = this.queue.then(async () => {
+      try {
+        const view = await api.call(name, ...args);
+        if (--this.pending === 0) await this.setView(view);
+        return view;
+      } catch (error) {
+        this.pending--;
+        this.toast(error.message);
+        if (this.view) await api.call("document", this.view.id).then((view) => this.setView(view), () => {});
+        return null;
+      }
+    });
+    return this.queue;
+  }
+
+  // Change the shown document at once; the server is told by the caller.
+  local(ids, change) {
+    this.view = { ...this.view, layers: mapped(this.view.layers, ids, change) };
+    this.changed("document");
+  }
+
+  // Operations of `acetate edit`, as one step of undo; properties given are shown before the server answers.
+  edit(operations, ids = null, properties = null) {
+    this.gestures.flush();
+    if (properties) this.local(ids, (node) => ({ ...node, ...properties }));
+    return this.request("edit", this.view.id, operations);
+  }
+
+  each(operation, properties) {
+    const ids = new Set(this.selection);
+    if (ids.size) this.edit([...ids].map(operation), ids, properties);
+  }
+
+  preview(properties) {
+    this.local(this.selection, (node) => ({ ...node, ...properties }));
+  }
+
+  moveNode(id, dx, dy) {
+    this.local(new Set([id]), (node) => moved(node, dx, dy));
+    return this.request("edit", this.view.id, [`move:${id},${dx},${dy}`]);
+  }
+
+  place(id, parent, index) {
+    this.gestures.flush();
+    return this.request("place", this.view.id, id, parent, index);
+  }
+
+  step(direction) {
+    const node = this.selected(), to = node && neighbour(this.view, node.id, direction);
+    if (to !== null && to !== undefined && node) this.edit([`reorder:${node.id},${to}`]);
+  }
+
+  toggleVisible(node) {
+    this.edit([`${node.visible ? "hide" : "show"}:${node.id}`], new Set([node.id]), { visible: !node.visible });
+  }
+
+  toggleSolo(id) {
+    if (!this.solo.delete(id)) this.solo.add(id);
+    this.changed("document");
+  }
+
+  undo() {
+    this.gestures.flush();
+    if (this.view) this.request("undo", this.view.id);
+  }
+
+  redo() {
+    this.gestures.flush();
+    if (this.view) this.request("redo", this.view.id);
+  }
+
+  selected() {
+    const id = [...this.selection].at(-1);
+    return id && this.view ? find(this.view, id)?.node ?? null : null;
+  }
+
+  select(ids) {
+    this.selection = new Set(ids);
+    this.panel.render();
+    this.gestures.draw();
+  }
+
+  async openFile(file) {
+    if (!file) return;
+    if (file.size > this.session.limits.upload_mib * 2 ** 20) {
+      this.toast(`${file.name} is larger than the ${this.session.limits.upload_mib} MiB this studio opens.`);
+      return;
+    }
+    this.status.say(`Opening ${file.name} …`);
+    await api.open(file).then((view) => this.setView(view), (error) => this.toast(error.message));
+    this.status.render();
+  }
+
+  async openExample(name) {
+    await this.request("open_example", name);
+  }
+
+  async closeDocument() {
+    if (!this.view) return;
+    const { id } = this.view, rest = this.session.documents.filter((entry) => entry.id !== id);
+    await api.call("close", id).catch((error) => this.toast(error.message));
+    this.session.documents = rest;
+    this.view = null;
+    this.stage.clear();
+    if (rest.length) await this.request("document", rest[0].id);
+    else {
+      sessionStorage.removeItem("acetate-document");
+      this.status.documents([]);
+      this.select([]);
+      this.changed("document");
+    }
+  }
+
+  export() {
+    if (!this.view) return null;
+    this.gestures.flush();
+    const format = this.root.querySelector("select.format").value;
+    this.status.say(`Writing ${format.toUpperCase()} …`);
+    return this.queue.then(() => api.download(this.view.id, format)).catch((error) => this.toast(error.message))
+      .finally(() => this.status.render());
+  }
+
+  // -- regions
+
+  regionsShown() {
+    return this.tasks.task !== "decompose" && (this.tool === "region" || this.tasks.task === "generate");
+  }
+
+  addRegion(box) {
+    if (this.tasks.task === "decompose") this.tasks.choose(this.view ? "add" : "generate");
+    if (this.tasks.task === "add") this.regions = [{ box, prompt: "" }];
+    else this.regions.push({ box, prompt: "" });
+    this.changed("regions");
+    this.root.querySelector(`.regions li[data-index="${this.regions.length - 1}"] input`)?.focus();
+  }
+
+  taskChanged() {
+    this.regions = [];
+    this.setTool(this.tasks.task === "generate" ? "region" : "move");
+    this.changed("document");
+  }
+
+  setTool(tool) {
+    this.tool = tool;
+    for (const name of ["move", "region"]) {
+      this.root.querySelector(`[data-action="tool-${name}"]`).setAttribute("aria-checked", name === tool);
+    }
+    this.stage.viewport.dataset.tool = tool;
+    this.gestures.draw();
+  }
+
+  // An empty canvas of the asked size, to draw boxes on before there is a picture.
+  showArtboard() {
+    this.regions = this.regions.filter(({ box }) => box[2] <= this.tasks.size[0] && box[3] <= this.tasks.size[1]);
+    this.changed("document");
+  }
+
+  // -- runs
+
+  run(name, args) {
+    this.gestures.flush();
+    return this.follow(this.queue.then(() => api.stream(name, args, (state) => this.progress(state))));
+  }
+
+  async follow(running) {
+    this.progress({ status: "queued", phase: "queued", position: 0, step: 0, steps: 0, preview: [] });
+    try {
+      const state = await running;
+      if (state?.status === "failed") this.toast(state.error);
+      if (state?.status === "cancelled") this.status.last = "Cancelled; nothing was changed";
+      if (state?.status === "done") {
+        this.selection.clear();
+        this.regions = [];
+        await this.request("document", state.document);
+        this.status.last = `${state.task}: done`;
+      }
+    } catch (error) {
+      this.toast(error.message);
+    } finally {
+      this.job = null;
+      this.changed("job");
+    }
+  }
+
+  progress(state) {
+    this.job = state;
+    this.changed("job");
+  }
+
+  cancel() {
+    if (!this.job) return;
+    this.job = { ...this.job, stopping: true };
+    this.changed("job");
+    api.call("cancel").catch((error) => this.toast(error.message));
+  }
+
+  // -- what is shown
+
+  changed(what) {
+    if (what === "document") {
+      const artboard = this.tasks.task === "generate";
+      const empty = this.root.querySelector(".empty");
+      empty.hidden = Boolean(this.view) || artboard;
+      if (artboard) this.stage.show(...this.tasks.size, []);
+      else if (this.view) this.stage.show(this.view.width, this.view.height, this.view.layers, this.solo);
+      this.stage.sheet.hidden = !artboard && !this.view;
+      this.compare(this.comparing && Boolean(this.view?.source) && !artboard);
+      this.panel.render();
+    }
+    if (what === "job") this.panel.properties();
+    this.tasks.render();
+    this.status.render();
+    this.gestures.draw();
+  }
+
+  compare(on) {
+    const { root, stage } = this;
+    this.comparing = on;
+    for (const element of root.querySelectorAll(".split, .side")) element.hidden = !on;
+    root.querySelector('[data-action="compare"]').setAttribute("aria-pressed", on);
+    stage.before.hidden = !on;
+    this.placeSplit();
+  }
+
+  placeSplit() {
+    const split = this.root.querySelector(".split"), { stage } = this;
+    if (!this.comparing || !stage.size) return;
+    const [x0, y0] = stage.toViewport(0, 0), [x1, y1] = stage.toViewport(...stage.size);
+    const share = split.value / 1000;
+    Object.assign(split.style, { left: `${x0}px`, width: `${x1 - x0}px`, top: `${y0}px`, height: `${y1 - y0}px` });
+    split.style.setProperty("--at", share);
+    stage.before.style.clipPath = `inset(0 ${(1 - share) * 100}% 0 0)`;
+  }
+
+  toast(text) {
+    this.status.toast(text);
+  }
+}

@@ -1,0 +1,92 @@
+// The markup of the studio. Knows no behaviour.
+import { button, icon } from "./icons.js";
+
+export const SHORTCUTS = [
+  ["Move and select", "V"], ["Draw boxes", "B"], ["Show one layer alone", "S"], ["Show or hide the layer", "H"],
+  ["Lock or unlock the layer", "L"], ["Move by 1 pixel, by 10", "arrows, Shift + arrows"],
+  ["Layer up, down in the stack", "] and ["], ["Next, previous layer", "Tab on a row, ↑ ↓"], ["Rename", "F2 or Enter"],
+  ["Duplicate", "Ctrl + D"], ["Group", "Ctrl + G"], ["Merge down", "Ctrl + E"], ["Delete", "Del"],
+  ["Undo, redo", "Ctrl + Z, Ctrl + Shift + Z"], ["Fit, 100 %", "F, 1"], ["Zoom", "+ and −, Ctrl + wheel"],
+  ["Pan", "wheel, Space + drag"], ["Before and after", "C"], ["Run", "Ctrl + Enter"], ["Cancel the run", "Esc"], ["This sheet", "?"],
+];
+
+export const page = () => `
+<header class="bar">
+  <span class="brand"><b>acetate</b> studio</span>
+  ${button("open", "Open a file", "open")}
+  <input type="file" class="file" hidden aria-hidden="true" tabindex="-1"
+    accept=".psd,.psb,.ora,.zip,.png,.jpg,.jpeg,.webp,.tif,.tiff,.gif,.bmp,.avif">
+  <select class="documents" aria-label="Open documents"></select>
+  ${button("close", "Close this document", "close")}
+  <span class="gap"></span>
+  ${button("undo", "Undo", "undo")} ${button("redo", "Redo", "redo")}
+  <span class="gap"></span>
+  <span class="tools" role="radiogroup" aria-label="Tool">
+    ${button("move", "Move and transform (V)", "tool-move", 'role="radio" aria-checked="true"')}
+    ${button("region", "Draw boxes (B)", "tool-region", 'role="radio" aria-checked="false"')}
+  </span>
+  <span class="gap"></span>
+  <select class="backdrop" aria-label="Backdrop">
+    <option value="checker">Checker</option><option value="black">Black</option>
+    <option value="white">White</option><option value="colour">Colour…</option>
+  </select>
+  <input type="color" class="backdrop-colour" value="#3a6ea5" aria-label="Backdrop colour" hidden>
+  ${button("compare", "Before and after (C)", "compare", 'aria-pressed="false"')}
+  <span class="space"></span>
+  <span class="export"><select class="format" aria-label="Export format"></select>
+    <button type="button" class="strong" data-action="export">${icon("export")} Export</button></span>
+  ${button("theme", "Dark or light", "theme")} ${button("help", "Keyboard shortcuts (?)", "help")}
+</header>
+<aside class="pane task" aria-label="Task"></aside>
+<section class="middle" aria-label="Stage">
+  <div class="viewport" tabindex="0" role="img" aria-label="The picture">
+    <div class="sheet">
+      <canvas class="document" width="1" height="1"></canvas>
+      <canvas class="before" width="1" height="1" hidden></canvas>
+    </div>
+    <svg class="overlay"></svg>
+    <input type="range" class="split" min="0" max="1000" value="500" hidden aria-label="Before and after">
+    <span class="side left" hidden>Input</span><span class="side right" hidden>Layers</span>
+    <div class="live" hidden aria-label="Preview of the run"><div class="live-stack"></div><div class="live-row"></div></div>
+    <div class="empty">
+      <p class="big">Drop a picture or a layered file here</p>
+      <p>PSD, OpenRaster, zip, PNG, JPEG, WebP, TIFF</p>
+      <button type="button" class="strong" data-action="open">Open a file</button>
+      <div class="examples"></div>
+    </div>
+    <div class="drop" hidden>Drop to open</div>
+  </div>
+</section>
+<aside class="pane layers" aria-label="Layers">
+  <div class="properties">
+    <select class="blend" aria-label="Blend mode" disabled></select>
+    <label class="opacity"><span>Opacity</span>
+      <input type="range" min="0" max="100" value="100" aria-label="Opacity" disabled>
+      <input type="number" min="0" max="100" value="100" aria-label="Opacity in percent" disabled></label>
+  </div>
+  <div class="tree" role="tree" aria-label="Layers, top to bottom" aria-multiselectable="true"></div>
+  <div class="actions" role="toolbar" aria-label="Layer actions">
+    ${button("group", "Group (Ctrl+G)", "group")} ${button("ungroup", "Ungroup", "ungroup")}
+    ${button("duplicate", "Duplicate (Ctrl+D)", "duplicate")} ${button("merge", "Merge down (Ctrl+E)", "merge-down")}
+    ${button("up", "Move up (])", "up")} ${button("down", "Move down ([)", "down")}
+    ${button("clip", "Clip to the layer below", "clip")} ${button("flip", "Mirror", "flip")}
+    ${button("split", "Split this layer again", "split")} ${button("again", "Redo this layer", "again")}
+    ${button("remove", "Delete (Del)", "delete")}
+  </div>
+</aside>
+<footer class="status">
+  <span class="phase" role="status" aria-live="polite">Ready</span>
+  <progress max="1" value="0" hidden aria-label="Progress"></progress>
+  <span class="remaining"></span>
+  <button type="button" class="cancel" data-action="cancel" hidden>Cancel</button>
+  <span class="space"></span>
+  <span class="badge" hidden></span><span class="seed"></span><span class="size"></span><span class="memory"></span>
+  <button type="button" class="zoom" data-action="fit" title="Fit (F)">100 %</button>
+</footer>
+<div class="toasts" aria-live="assertive"></div>
+<dialog class="help" aria-label="Keyboard shortcuts">
+  <h2>Keyboard shortcuts</h2>
+  <dl>${SHORTCUTS.map(([what, keys]) => `<dt>${what}</dt><dd>${keys}</dd>`).join("")}</dl>
+  <p>Wheel pans and Ctrl + wheel zooms. Handles scale and turn about the middle; Shift keeps to steps of 15°.</p>
+  <form method="dialog"><button class="strong">Close</button></form>
+</dialog>`;

@@ -1,0 +1,285 @@
+// The stage: draws the document exactly, tile by tile, and while something moves from a few cached pictures.
+// Knows canvases and the compositor; what is selected and what a gesture means is told from outside.
+import { Compositor, bounds, intersect, runs, unite } from "./composite.js";
+import { CANVAS_MODES } from "./blend.js";
+import { mapped, moved, signatures, soloed, walk } from "./tree.js";
+
+const TILE = 256, SLICE_MS = 14, MIN_ZOOM = 1 / 64, MAX_ZOOM = 64;
+
+export class Stage {
+  constructor(viewport, pixels) {
+    this.viewport = viewport;
+    this.compositor = new Compositor(pixels.lookup);
+    this.sheet = viewport.querySelector(".sheet");
+    this.canvas = viewport.querySelector("canvas.document");
+    this.before = viewport.querySelector("canvas.before");
+    this.context = this.canvas.getContext("2d");
+    this.size = null;
+    this.nodes = [];
+    this.drawn = new Map();
+    this.zoom = 1;
+    this.origin = [0, 0];
+    this.dirty = null;
+    this.timer = 0;
+    this.onView = () => {};
+    this.settled = Promise.resolve();
+    new ResizeObserver(() => this.resized()).observe(viewport);
+  }
+
+  // -- the document
+
+  // Show these nodes on a canvas of this size; only what differs from before is drawn again.
+  show(width, height, nodes, solo = new Set()) {
+    const effective = solo.size ? soloed(nodes, solo) : nodes;
+    const fresh = signatures(effective), whole = [0, 0, width, height];
+    let dirty = null;
+    if (!this.size || this.size[0] !== width || this.size[1] !== height) {
+      this.size = [width, height];
+      this.canvas.width = width;
+      this.canvas.height = height;
+      this.sheet.style.width = `${width}px`;
+      this.sheet.style.height = `${height}px`;
+      dirty = whole;
+      this.fit();
+    } else {
+      for (const [id, { text, node }] of fresh) {
+        const old = this.drawn.get(id);
+        if (old?.text !== text) dirty = [bounds(node), old && bounds(old.node), dirty].reduce(unite, null);
+      }
+      for (const [id, { node }] of this.drawn) if (!fresh.has(id)) dirty = unite(dirty, bounds(node));
+    }
+    this.nodes = effective;
+    this.drawn = fresh;
+    dirty = unite(dirty, this.motion?.touched);
+    this.motion = null;
+    this.redraw(dirty && intersect(dirty, whole));
+  }
+
+  // Draw a box of the document again; large ones over several frames.
+  redraw(box) {
+    if (!box) return;
+    this.dirty = unite(this.dirty, box);
+    const tiles = [];
+    const [x0, y0, x1, y1] = this.dirty;
+    for (let y = y0; y < y1; y += TILE) {
+      for (let x = x0; x < x1; x += TILE) tiles.push([x, y, Math.min(x + TILE, x1), Math.min(y + TILE, y1)]);
+    }
+    cancelAnimationFrame(this.timer);
+    const promise = new Promise((resolve) => {
+      const slice = () => {
+        const until = performance.now() + SLICE_MS;
+        while (tiles.length && performance.now() < until) this.put(tiles.shift());
+        if (tiles.length) {
+          this.timer = requestAnimationFrame(slice);
+        } else {
+          this.dirty = null;
+          resolve();
+        }
+      };
+      slice();
+    });
+    this.settled = promise;
+  }
+
+  put(tile) {
+    const data = this.compositor.render(this.nodes, tile);
+    this.context.putImageData(new ImageData(data, tile[2] - tile[0]), tile[0], tile[1]);
+  }
+
+  showBefore(source, lookup) {
+    const bytes = source && lookup(source.digest);
+    this.before.hidden = !bytes;
+    if (!bytes) return;
+    this.before.width = source.width;
+    this.before.height = source.height;
+    this.before.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(bytes), source.width), 0, 0);
+  }
+
+  clear() {
+    this.size = null;
+    this.nodes = [];
+    this.drawn = new Map();
+    this.dirty = null;
+    cancelAnimationFrame(this.timer);
+  }
+
+  // -- moving
+
+  // Get ready to move or transform one node. The pictures below and above it are made once.
+  begin(id) {
+    const box = [0, 0, ...this.size];
+    let node = null;
+    for (const entry of walk(this.nodes)) if (entry.node.id === id) node = entry.node;
+    const whole = node && bounds(node);
+    if (!whole) return false;
+    this.motion = { id, node, box: whole, last: whole, picture: null };
+    const flat = this.flattened(this.nodes), at = flat && flat.findIndex(([base]) => base.id === id);
+    if (at === null || at < 0 || flat[at][1].length || node.kind === "group") {
+      this.motion.picture = this.picture([plain(node)], whole);
+      return true;
+    }
+    const above = flat.slice(at + 1).filter(([base]) => base.visible);
+    const mode = CANVAS_MODES[node.blend];
+    this.motion.picture = this.picture([plain(node)], whole);
+    if (mode && above.every(([base]) => base.blend === "normal" || base.blend === "pass-through")) {
+      this.motion.layers = {
+        below: this.picture(flat.slice(0, at).flatMap(([base, clipped]) => [base, ...clipped]), box),
+        above: above.length ? this.picture(above.flatMap(([base, clipped]) => [base, ...clipped]), box) : null,
+        mode,
+      };
+    }
+    return true;
+  }
+
+  // Runs of all nodes with groups opened that do nothing but hold their layers.
+  flattened(nodes) {
+    const found = [];
+    for (const [base, clipped] of runs(nodes)) {
+      const open = base.kind === "group" && base.visible && base.blend === "pass-through" && base.opacity === 1;
+      if (open && !base.mask && !clipped.length && !base.clipping) found.push(...this.flattened(base.layers));
+      else found.push([base, clipped]);
+    }
+    return found;
+  }
+
+  picture(nodes, box) {
+    const canvas = document.createElement("canvas");
+    canvas.width = box[2] - box[0];
+    canvas.height = box[3] - box[1];
+    const data = this.compositor.render(nodes, box);
+    canvas.getContext("2d").putImageData(new ImageData(data, canvas.width), 0, 0);
+    return canvas;
+  }
+
+  // Show the node moved by whole pixels; instant, no server involved.
+  moveBy(dx, dy) {
+    const motion = this.motion, whole = [0, 0, ...this.size];
+    const now = [motion.box[0] + dx, motion.box[1] + dy, motion.box[2] + dx, motion.box[3] + dy];
+    const dirty = intersect(unite(motion.last, now), whole);
+    motion.last = now;
+    motion.touched = unite(motion.touched, dirty);
+    if (!dirty) return;
+    if (motion.layers) {
+      this.assemble(dirty, () => this.context.drawImage(motion.picture, now[0], now[1]));
+      return;
+    }
+    this.nodes = mapped(this.nodes, new Set([motion.id]), () => moved(motion.node, dx, dy));
+    for (let y = dirty[1]; y < dirty[3]; y += TILE) {
+      for (let x = dirty[0]; x < dirty[2]; x += TILE) {
+        this.put([x, y, Math.min(x + TILE, dirty[2]), Math.min(y + TILE, dirty[3])]);
+      }
+    }
+  }
+
+  // Show the node scaled and turned about its middle; true if the canvas could show it.
+  transformBy(fx, fy, degrees) {
+    const motion = this.motion;
+    if (!motion.layers) return false;
+    const [x0, y0, x1, y1] = motion.box, cx = (x0 + x1) / 2, cy = (y0 + y1) / 2;
+    motion.touched = [0, 0, ...this.size];
+    this.assemble([0, 0, ...this.size], () => {
+      this.context.translate(cx, cy);
+      this.context.rotate((-degrees * Math.PI) / 180);
+      this.context.scale(fx, fy);
+      this.context.drawImage(motion.picture, (x0 - x1) / 2, (y0 - y1) / 2);
+    });
+    return true;
+  }
+
+  assemble(dirty, drawMoving) {
+    const { context } = this, { below, above, mode } = this.motion.layers;
+    context.save();
+    context.beginPath();
+    context.rect(dirty[0], dirty[1], dirty[2] - dirty[0], dirty[3] - dirty[1]);
+    context.clip();
+    context.clearRect(dirty[0], dirty[1], dirty[2] - dirty[0], dirty[3] - dirty[1]);
+    context.drawImage(below, 0, 0);
+    context.save();
+    context.globalCompositeOperation = mode;
+    if (this.motion.node.visible) drawMoving();
+    context.restore();
+    if (above) context.drawImage(above, 0, 0);
+    context.restore();
+  }
+
+  // Draw everything exactly again, where the gesture left traces.
+  end() {
+    const { motion } = this;
+    if (!motion) return;
+    this.motion = null;
+    this.nodes = mapped(this.nodes, new Set([motion.id]), () => motion.node);
+    this.redraw(motion.touched);
+  }
+
+  // -- the view
+
+  fit() {
+    const { clientWidth: w, clientHeight: h } = this.viewport;
+    if (!this.size || !w || !h) return;
+    this.fitted = true;
+    const zoom = Math.min((w - 64) / this.size[0], (h - 64) / this.size[1], 8);
+    this.setZoom(Math.max(zoom, MIN_ZOOM), null);
+  }
+
+  setZoom(zoom, anchor) {
+    const fresh = Math.min(MAX_ZOOM, Math.max(MIN_ZOOM, zoom));
+    if (anchor) {
+      this.fitted = false;
+      const at = this.toDocument(anchor[0], anchor[1]);
+      this.zoom = fresh;
+      this.origin = [anchor[0] - at[0] * fresh, anchor[1] - at[1] * fresh];
+    } else {
+      this.zoom = fresh;
+      const { clientWidth: w, clientHeight: h } = this.viewport;
+      this.origin = [Math.round((w - this.size[0] * fresh) / 2), Math.round((h - this.size[1] * fresh) / 2)];
+    }
+    this.apply();
+  }
+
+  zoomBy(factor) {
+    const { clientWidth: w, clientHeight: h } = this.viewport;
+    if (this.size) this.setZoom(this.zoom * factor, [w / 2, h / 2]);
+  }
+
+  pan(dx, dy) {
+    this.fitted = false;
+    this.origin = [this.origin[0] + dx, this.origin[1] + dy];
+    this.apply();
+  }
+
+  resized() {
+    if (this.fitted) this.fit();
+    else if (this.size) this.apply();
+  }
+
+  apply() {
+    const [x, y] = this.origin;
+    this.sheet.style.transform = `translate(${x}px, ${y}px) scale(${this.zoom})`;
+    this.sheet.style.setProperty("--zoom", this.zoom);
+    this.sheet.classList.toggle("sharp", this.zoom >= 2);
+    this.onView();
+  }
+
+  // Between pixels of the viewport and of the document.
+  toDocument(x, y) {
+    return [(x - this.origin[0]) / this.zoom, (y - this.origin[1]) / this.zoom];
+  }
+
+  toViewport(x, y) {
+    return [x * this.zoom + this.origin[0], y * this.zoom + this.origin[1]];
+  }
+
+  // The topmost visible, unlocked layer with something at a point of the document.
+  hit(x, y) {
+    const layers = [...walk(this.nodes)].filter(({ node }) => node.kind === "layer").reverse();
+    for (const { node } of layers) {
+      const p = node.pixels, px = Math.floor(x) - p.x, py = Math.floor(y) - p.y;
+      if (!node.visible || node.locked || px < 0 || py < 0 || px >= p.width || py >= p.height) continue;
+      const bytes = this.compositor.lookup(p.digest);
+      if (bytes && bytes[(py * p.width + px) * 4 + 3] > 12) return node.id;
+    }
+    return null;
+  }
+}
+
+const plain = (node) => ({ ...node, visible: true, clipping: false, blend: "normal" });

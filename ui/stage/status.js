@@ -1,0 +1,130 @@
+// The bars above and below: documents, backdrop, progress of a run with its preview, facts about the result.
+import { count } from "./panel.js";
+
+const PHASES = {
+  queued: "Waiting", load: "Loading the model", encode: "Reading", denoise: "Painting", decode: "Drawing the layers",
+  upsample: "To full size", recompose: "Exact recomposition",
+};
+
+export class Status {
+  constructor(app) {
+    this.app = app;
+    this.last = "";
+    const { root } = app;
+    this.at = (name) => root.querySelector(name);
+    this.at("select.format").replaceChildren(...app.session.formats.map(({ name, title, holds }) => {
+      const option = new Option(`${name.toUpperCase()}, ${title}`, name);
+      option.title = `Holds: ${holds}`;
+      return option;
+    }));
+    this.at(".examples").innerHTML = app.session.examples.length
+      ? `<span>Examples</span>${app.session.examples.map((name) => `<button type="button" data-example="${name}">${name}</button>`).join("")}` : "";
+    const select = this.at("select.documents");
+    select.addEventListener("change", () => app.request("document", select.value));
+    const backdrop = this.at("select.backdrop"), colour = this.at(".backdrop-colour");
+    const set = () => {
+      colour.hidden = backdrop.value !== "colour";
+      app.stage.sheet.dataset.backdrop = backdrop.value;
+      app.stage.sheet.style.setProperty("--backdrop", colour.value);
+    };
+    backdrop.addEventListener("change", set);
+    colour.addEventListener("input", set);
+    set();
+  }
+
+  documents(list, current) {
+    const select = this.at("select.documents");
+    select.replaceChildren(...list.map(({ id, name }) => new Option(name, id)));
+    select.hidden = !list.length;
+    if (current) select.value = current;
+  }
+
+  zoom(value) {
+    this.at(".zoom").textContent = `${value < 0.1 ? (value * 100).toFixed(1) : Math.round(value * 100)} %`;
+  }
+
+  say(text) {
+    this.at(".phase").textContent = text;
+  }
+
+  toast(text) {
+    const toast = document.createElement("div");
+    toast.className = "toast";
+    toast.setAttribute("role", "alert");
+    toast.textContent = text;
+    const close = document.createElement("button");
+    close.type = "button";
+    close.textContent = "✕";
+    close.setAttribute("aria-label", "Close the message");
+    close.addEventListener("click", () => toast.remove());
+    toast.append(close);
+    this.at(".toasts").append(toast);
+    setTimeout(() => toast.remove(), 9000);
+  }
+
+  render() {
+    const { app } = this, { job, view } = app;
+    this.at(".cancel").hidden = !job;
+    this.at("progress").hidden = !job;
+    this.at(".cancel").disabled = Boolean(job?.stopping);
+    this.run(job);
+    this.live(job?.preview ?? []);
+    this.at('[data-action="undo"]').disabled = !view?.undo;
+    this.at('[data-action="redo"]').disabled = !view?.redo;
+    this.at('[data-action="undo"]').title = view?.undo ? `Undo: ${view.undo}` : "Undo";
+    this.at('[data-action="redo"]').title = view?.redo ? `Redo: ${view.redo}` : "Redo";
+    this.at('[data-action="close"]').hidden = !view;
+    this.at('[data-action="export"]').disabled = !view;
+    this.at('[data-action="compare"]').disabled = !view?.source;
+    const facts = view?.facts ?? {};
+    this.at(".seed").textContent = facts.seed === undefined ? "" : `seed ${facts.seed}`;
+    this.at(".size").textContent = view ? `${view.width} × ${view.height} px, ${count(view)} layers` : "";
+    this.at(".memory").textContent = view ? `${view.memory.document_mib} MiB here, server peak ${Math.round(view.memory.peak_mib ?? 0)} MiB` : "";
+    this.badge(facts.recomposition);
+  }
+
+  // How true the model was, said as plainly as how true the result is.
+  badge(found) {
+    const badge = this.at(".badge");
+    badge.hidden = !found;
+    if (!found) return;
+    const psnr = found.before.psnr, before = psnr === null ? "exact" : `${psnr.toFixed(1)} dB`;
+    badge.textContent = `recomposition: model alone ${before}, now ${found.after.max}/255`;
+    badge.className = `badge ${psnr === null || psnr >= 35 ? "good" : psnr >= 25 ? "fair" : "poor"}`;
+    badge.title = `Recomposition before exact solve: ${before}, largest error ${found.before.max}/255. After: at most ${found.after.max}/255. `
+      + `The solve changed the colour of ${(100 * found.colour_change.share).toFixed(1)} % of the layers' pixels.`;
+  }
+
+  run(job) {
+    if (!job) {
+      this.say(this.last || "Ready");
+      this.at(".remaining").textContent = "";
+      return;
+    }
+    this.last = "";
+    const waiting = job.status === "queued" && job.position > 0;
+    const step = job.steps > 1 ? `, step ${job.step} of ${job.steps}` : "";
+    this.say(job.stopping ? "Stopping …" : waiting ? `Waiting: ${job.position} before you` : `${PHASES[job.phase] ?? job.phase}${step}`);
+    const progress = this.at("progress");
+    if (job.steps > 1) progress.value = job.step / job.steps;
+    else progress.removeAttribute("value");
+    const seconds = job.remaining;
+    this.at(".remaining").textContent = seconds === null || seconds === undefined ? ""
+      : seconds >= 90 ? `${Math.round(seconds / 60)} min left` : `${Math.ceil(seconds)} s left`;
+  }
+
+  // The layers as the model sees them now: stacked in the middle, side by side below.
+  live(preview) {
+    const live = this.at(".live");
+    live.hidden = !preview.length;
+    if (!preview.length) return;
+    const image = (url, index) => {
+      const element = new Image();
+      element.src = url;
+      element.alt = `Layer ${index + 1} so far`;
+      return element;
+    };
+    this.at(".live-stack").replaceChildren(...preview.map(image));
+    this.at(".live-row").replaceChildren(...preview.map(image));
+  }
+}
