@@ -55,7 +55,9 @@ def decompose(
 ) -> LayeredImage:
     """Take a picture apart into ``layers`` layers, the background included, bottom to top.
 
-    ``layers`` "auto" runs with as many layers as the model is good for and drops those that stay empty. ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
+    ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
+    ``layers`` "auto" runs with as many layers as the model is good for and drops those that stay empty.
+    ``on_step`` sees every denoising step with a preview of the layers.
     ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
     "model" one at the size the model works at, equal to the picture scaled to that size. Layers above the background are
     cut to their visible pixels.

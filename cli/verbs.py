@@ -178,9 +178,14 @@ VERBS: tuple[Verb, ...] = (
         "studio:serve",
         (
             _argument(
-                "--host", metavar="H", default="127.0.0.1", help="who may reach it (default: 127.0.0.1, this machine)"
+                "--host",
+                metavar="H",
+                default="127.0.0.1",
+                help="who may reach it (default: 127.0.0.1, this machine)",
             ),
-            _argument("--port", metavar="P", type=int, default=7860, help="0 takes a free one (default: 7860)"),
+            _argument(
+                "--port", metavar="P", type=int, default=7860, help="0 takes a free one (default: 7860)"
+            ),
             _argument(
                 "--auth",
                 metavar="NAME:PASSWORD",
@@ -196,13 +201,23 @@ VERBS: tuple[Verb, ...] = (
                 help="a model that visitors may choose; can be repeated (default: tiny)",
             ),
             _argument(
-                "--store", metavar="DIR", help="where documents lie while in use (default: a temporary folder)"
+                "--store",
+                metavar="DIR",
+                help="where documents lie while in use (default: a temporary folder)",
             ),
             _argument(
-                "--hours", metavar="H", type=float, default=4.0, help="unused documents are removed (default: 4)"
+                "--hours",
+                metavar="H",
+                type=float,
+                default=4.0,
+                help="unused documents are removed (default: 4)",
             ),
             _argument(
-                "--max-upload", metavar="MIB", type=int, default=256, help="largest file to open (default: 256)"
+                "--max-upload",
+                metavar="MIB",
+                type=int,
+                default=256,
+                help="largest file to open (default: 256)",
             ),
         ),
         "acetate ui --port 7860",
@@ -214,7 +229,10 @@ VERBS: tuple[Verb, ...] = (
         "bench:bench",
         (
             _argument(
-                "what", metavar="quality", choices=("quality",), help="what is measured: quality, the only one so far"
+                "what",
+                metavar="quality",
+                choices=("quality",),
+                help="what is measured: quality, the only one so far",
             ),
             _argument(
                 "--scenes", metavar="N", type=int, default=200, help="how many held-out scenes (default: 200)"
@@ -227,7 +245,9 @@ VERBS: tuple[Verb, ...] = (
                 help="parts of the table: codec, decompose, baselines, auto, generate, boxes, given, speed (default: all)",
             ),
             _argument(
-                "--out", metavar="DIR", help="a folder for the contact sheets and the JSON (default: out/bench)"
+                "--out",
+                metavar="DIR",
+                help="a folder for the contact sheets and the JSON (default: out/bench)",
             ),
             _argument("--json", metavar="FILE", help="where the JSON goes (default: DIR/quality.json)"),
             _QUIET,

@@ -61,12 +61,11 @@ def draw_effects(
     ``colour``: RGB in [0,1] of a glow. Every number is drawn whether it is used or not, so that a change of one share
     leaves the other effects of a scene as they were.
     """
-    dice = rng.random(3)
-    u = rng.random(8)
+    dice, u = rng.random(3).tolist(), rng.random(8).tolist()
     contact = (0.3 + 0.4 * u[0], 0.06 + 0.1 * u[1], CONTACT_SIGMA * (0.3 + 0.7 * u[2]))
     reflection = (0.2 + 0.35 * u[3], 0.1 + 0.25 * u[4], 0.012 * u[5])
     glow = (*colour, GLOW_SIGMA * (0.35 + 0.65 * u[6]), 0.45 + 0.5 * u[7])
-    chosen = [bool(d < share) for d, share in zip(dice, shares, strict=True)]
+    chosen = [d < share for d, share in zip(dice, shares, strict=True)]
     if not any(chosen):
         return None
     return Effects(

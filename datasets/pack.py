@@ -55,7 +55,11 @@ def _row(o: Placed) -> tuple[float, ...]:
     e = o.effects
     if e is None:
         return (*row, *_NO_EFFECTS)
-    contact, reflection, glow = e.contact or (0.0, 0.1, 0.01), e.reflection or (0.0, 0.1, 0.0), e.glow or (0.0, 0.0, 0.0, 0.01, 0.0)
+    contact, reflection, glow = (
+        e.contact or (0.0, 0.1, 0.01),
+        e.reflection or (0.0, 0.1, 0.0),
+        e.glow or (0.0, 0.0, 0.0, 0.01, 0.0),
+    )
     return (*row, e.ground, *contact, *reflection, *glow)
 
 

@@ -20,7 +20,7 @@ from .pack import PackedScenes, pack
 from .scenes import Scene
 from .shading import axis, shade
 from .sprites import Atlas
-from .windows import Window, to_device, view, windows
+from .windows import Window, content_boxes, to_device, view, windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +66,7 @@ class Renderer:
         self.atlas, self.device = atlas, torch.device(device)
         pixels = torch.from_numpy(np.ascontiguousarray(atlas.pixels.transpose(0, 3, 1, 2)))
         self.pixels = pixels.to(self.device)
+        self.contents = content_boxes(atlas)
         self.halves = torch.cat([F.avg_pool2d(part.float() / 255, 2) for part in self.pixels.split(64)])
 
     @torch.no_grad()
@@ -83,7 +84,10 @@ class Renderer:
         draw_backgrounds(packed, out[:, 0, :3])
         out[:, 0, 3] = 1
         composite = out[:, 0].clone()
-        drawn = [(w, self._objects(w, packed, height, width)) for w in windows(packed, height, width)]
+        drawn = [
+            (w, self._objects(w, packed, height, width))
+            for w in windows(packed, self.contents, height, width)
+        ]
         for window, picture in drawn:
             scene, layer = (to_device(column, self.device) for column in packed.owner[window.objects].T)
             top, left = to_device(window.top, self.device), to_device(window.left, self.device)
@@ -93,7 +97,9 @@ class Renderer:
                 self._lay(composite, window, picture, packed, layer)
         return RenderedBatch(layers=out, composite=composite, counts=packed.counts)
 
-    def _lay(self, composite: Tensor, window: Window, picture: Tensor, packed: PackedScenes, layer: int) -> None:
+    def _lay(
+        self, composite: Tensor, window: Window, picture: Tensor, packed: PackedScenes, layer: int
+    ) -> None:
         """Lay those of the window's objects that belong to ``layer`` over the composite, in place."""
         owner = packed.owner[window.objects]
         first, last = np.searchsorted(owner[:, 1], [layer, layer + 1])
@@ -116,7 +122,9 @@ class Renderer:
         # Canvas half-widths per sprite half-width, and the canvas to sprite map, term by term as affine_grid sums it.
         across, down = width / (short * size), height / (short * size)
         u, v = 2 * cx - 1, 2 * cy - 1
-        columns = to_device(window.left, self.device)[:, None] + torch.arange(window.width, device=self.device)
+        columns = to_device(window.left, self.device)[:, None] + torch.arange(
+            window.width, device=self.device
+        )
         lines = to_device(window.top, self.device)[:, None] + torch.arange(window.height, device=self.device)
         x, y = axis(width, self.device)[columns][:, None, :], axis(height, self.device)[lines][:, :, None]
         grid = torch.empty(len(rows), window.height, window.width, 2, device=self.device)

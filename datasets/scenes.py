@@ -145,7 +145,9 @@ class SceneSettings:
 def _colour(rng: np.random.Generator) -> tuple[str, tuple[float, float, float]]:
     name = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
     noise = rng.normal(0, 0.03, 3).tolist()
-    red, green, blue = (min(max(level / 255 + n, 0.0), 1.0) for level, n in zip(COLOURS[name], noise, strict=True))
+    red, green, blue = (
+        min(max(level / 255 + n, 0.0), 1.0) for level, n in zip(COLOURS[name], noise, strict=True)
+    )
     return name, (red, green, blue)
 
 

@@ -122,7 +122,8 @@ def _draw_emoji(character: str, font: ImageFont.FreeTypeFont) -> Image.Image | N
     canvas = Image.new("RGBA", (160, 160))
     ImageDraw.Draw(canvas).text((12, 12), character, font=font, embedded_color=True)
     colours = np.asarray(canvas)
-    if colours[..., 3].max() == 0 or len(np.unique(colours[colours[..., 3] > 200][:, :3], axis=0)) < 4:
+    solid = colours[colours[..., 3] > 200][:, :3] @ np.array([1 << 16, 1 << 8, 1])
+    if colours[..., 3].max() == 0 or len(np.unique(solid)) < 4:
         return None  # a missing glyph, or a plain outline without colours
     return _centre(canvas)
 

@@ -1,6 +1,6 @@
 """Draw the two made pictures of `make demo`, docs/pictures/poster.png and stickers.png (run once; the results ship).
 
-The stickers are colour glyphs of Noto Color Emoji (OFL) with a die-cut rim; the poster is shapes and type.
+The stickers are colour glyphs of Noto Color Emoji (OFL); the poster is shapes and type.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def shadowed(
 
 
 def poster() -> Image.Image:
-    """1200 x 1600: a sun, a wave, a title and a badge."""
+    """1200 x 1600: a title, a sun, a star and the date on a two-colour ground."""
     scale, (width, height) = 2, (2400, 3200)
     canvas = gradient((width, height), (32, 44, 96), (238, 120, 140))
 
@@ -45,63 +45,65 @@ def poster() -> Image.Image:
         picture = Image.new("RGBA", (width, height))
         return picture, ImageDraw.Draw(picture)
 
-    sun, draw = layer()
-    draw.ellipse((560, 700, 1840, 1980), fill=(255, 196, 60, 255))
-    canvas.alpha_composite(sun)
-    wave, draw = layer()
-    x = np.linspace(0, width, 400)
-    crest = 2060 + 120 * np.sin(x / width * 4 * np.pi + 0.6)
-    draw.polygon([(0, height), *zip(x, crest, strict=True), (width, height)], fill=(20, 110, 130, 255))
-    canvas = shadowed(canvas, wave, 30, -20, 0.35)
+    bold = str(find_font("DejaVuSans-Bold.ttf"))
     title, draw = layer()
-    font = ImageFont.truetype(str(find_font("DejaVuSans-Bold.ttf")), 560)
-    draw.text((width / 2, 420), "JAZZ", font=font, anchor="mm", fill=(250, 246, 236, 255))
+    draw.text(
+        (width / 2, 520), "JAZZ", font=ImageFont.truetype(bold, 620), anchor="mm", fill=(250, 246, 236, 255)
+    )
     canvas = shadowed(canvas, title, 18, 20, 0.5)
-    badge, draw = layer()
-    points = [
-        (
-            1860 + (330 if i % 2 == 0 else 265) * np.cos(i * np.pi / 16),
-            2600 + (330 if i % 2 == 0 else 265) * np.sin(i * np.pi / 16),
-        )
-        for i in range(32)
-    ]
-    draw.polygon(points, fill=(214, 40, 60, 255))
-    small = ImageFont.truetype(str(find_font("DejaVuSans-Bold.ttf")), 150)
-    draw.text((1860, 2600), "FREE", font=small, anchor="mm", fill=(255, 255, 255, 255))
-    canvas = shadowed(canvas, badge, 18, 18, 0.45)
+    sun, draw = layer()
+    draw.ellipse((560, 1000, 1840, 2280), fill=(255, 196, 60, 255))
+    canvas = shadowed(canvas, sun, 24, 30, 0.4)
+    star, draw = layer()
+    radii = [(400 if i % 2 == 0 else 170) for i in range(10)]
+    angles = [i * np.pi / 5 - np.pi / 2 for i in range(10)]
+    draw.polygon(
+        [(1780 + r * np.cos(a), 2080 + r * np.sin(a)) for r, a in zip(radii, angles, strict=True)],
+        fill=(20, 110, 130, 255),
+    )
+    canvas = shadowed(canvas, star, 18, 20, 0.45)
+    date, draw = layer()
+    draw.text(
+        (width / 2, 2800), "2026", font=ImageFont.truetype(bold, 420), anchor="mm", fill=(40, 40, 60, 255)
+    )
+    canvas.alpha_composite(date)
     return canvas.resize((width // scale, height // scale), Image.Resampling.LANCZOS).convert("RGB")
 
 
 def sticker(character: str, size: int, angle: float) -> Image.Image:
-    """One emoji at ``size`` pixels with a white die-cut rim, turned by ``angle`` degrees."""
+    """One emoji at ``size`` pixels, turned by ``angle`` degrees."""
     font = ImageFont.truetype(str(find_font(EMOJI_FONT)), 109)
-    glyph = Image.new("RGBA", (176, 176))
-    ImageDraw.Draw(glyph).text((88, 88), character, font=font, embedded_color=True, anchor="mm")
-    glyph = glyph.convert("RGBa").resize(
-        (size, size), Image.Resampling.LANCZOS
-    )  # premultiplied: no dark fringe
-    glyph = glyph.rotate(angle, Image.Resampling.BICUBIC).convert("RGBA")
-    rim = (
-        glyph.getchannel("A")
-        .filter(ImageFilter.GaussianBlur(size / 34))
-        .point(lambda a: min(255, max(0, (a - 40) * 9)))
+    drawn = []
+    for ground in (
+        0,
+        255,
+    ):  # Pillow darkens edges when it draws on transparency; two opaque grounds tell the truth
+        picture = Image.new("RGB", (176, 176), (ground,) * 3)
+        ImageDraw.Draw(picture).text((88, 88), character, font=font, embedded_color=True, anchor="mm")
+        drawn.append(np.asarray(picture).astype(np.int16))
+    alpha = 255 - (drawn[1] - drawn[0]).mean(-1, keepdims=True)
+    premultiplied = np.concatenate([drawn[0], alpha], -1).clip(0, 255).astype(np.uint8)
+    glyph = Image.fromarray(premultiplied, "RGBA")
+    bands = [band.resize((size, size), Image.Resampling.LANCZOS) for band in glyph.split()]
+    bands = [band.rotate(angle, Image.Resampling.BICUBIC) for band in bands]
+    alpha = np.asarray(bands[3]).astype(np.float32)[..., None]
+    colour = (
+        np.stack([np.asarray(band) for band in bands[:3]], -1).astype(np.float32) * 255 / np.maximum(alpha, 1)
     )
-    out = Image.new("RGBA", glyph.size, (255, 255, 255, 0))
-    out.putalpha(rim)
-    out.alpha_composite(glyph)
-    return out
+    return Image.fromarray(np.concatenate([colour, alpha], -1).clip(0, 255).astype(np.uint8))
 
 
 def stickers() -> Image.Image:
     """1280 x 1280: four stickers, two of them overlapping, on a two-colour ground."""
     side = 1280
-    canvas = gradient((side, side), (70, 170, 190), (34, 84, 150))
-    for character, size, angle, x, y in (
-        ("🦊", 560, 8, 40, 60),
-        ("🍕", 520, -14, 690, 150),
-        ("🚀", 560, 0, 130, 660),
-        ("🌻", 480, 6, 560, 620),
-    ):
+    canvas = gradient((side, side), (150, 206, 216), (74, 130, 196))
+    places = (
+        ("🦊", 600, 8, 40, 50),
+        ("🍕", 560, -14, 680, 90),
+        ("🚀", 600, 0, 130, 640),
+        ("🌻", 560, 6, 560, 640),
+    )
+    for character, size, angle, x, y in places:
         layer = Image.new("RGBA", (side, side))
         layer.alpha_composite(sticker(character, size, angle), (x, y))
         canvas = shadowed(canvas, layer, 14, 12, 0.5)

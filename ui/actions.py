@@ -22,6 +22,7 @@ from ..layers.io import FORMATS, open_document, save_document
 from . import tasks
 from .arrange import place
 from .documents import Record, State, Store
+from .guard import check_after, check_before
 from .jobs import Job, Worker
 from .settings import StudioSettings
 from .view import view
@@ -48,7 +49,9 @@ class Studio:
         job = self.worker.current(visitor)
         return {
             "models": [self._model_facts(name) for name in self.settings.choices],
-            "formats": [{"name": name, "title": FORMATS[name].title, "holds": FORMATS[name].holds} for name in EXPORTS],
+            "formats": [
+                {"name": name, "title": FORMATS[name].title, "holds": FORMATS[name].holds} for name in EXPORTS
+            ],
             "blend_modes": [mode.value for mode in BlendMode],
             "examples": sorted(self._examples()),
             "limits": {
@@ -56,9 +59,7 @@ class Studio:
                 "megapixels": self.settings.max_megapixels,
                 "hours": self.settings.hours,
             },
-            "documents": [
-                {"id": record.id, "name": record.name} for record in self.store.owned_by(visitor)
-            ],
+            "documents": [{"id": record.id, "name": record.name} for record in self.store.owned_by(visitor)],
             "job": None if job is None else self.worker.snapshot(job),
         }
 
@@ -90,9 +91,10 @@ class Studio:
         edits = [parse_operation(text) for text in operations]
 
         def apply(doc: LayeredImage) -> LayeredImage:
-            for change in edits:
+            for text, change in zip(operations, edits, strict=True):
+                check_before(doc, text, self.settings.limits)
                 doc = change(doc)
-                self._check_growth(doc)
+                check_after(doc, self.settings.limits)
             return doc
 
         return self._change(visitor, document, _label(operations[0]), apply)
@@ -176,7 +178,9 @@ class Studio:
         layers = layers if layers is not None else (described + 1 if described else 3)
         self._check_layers(layers, model)
         if described >= layers:
-            raise InputError(f"{described} layers are described above the background: ask for {described + 1}.")
+            raise InputError(
+                f"{described} layers are described above the background: ask for {described + 1}."
+            )
         if (width is None) != (height is None):
             raise InputError("Give both width and height, or neither.")
         settings = {
@@ -207,7 +211,9 @@ class Studio:
         record = self.store.get(visitor, document)
         resolution = int(self._model_facts(self._model_name(model))["resolution"])
         work = tasks.add_layer(record, prompt, _box(box), replace, resolution, self._run(model, steps, seed))
-        return self.worker.submit(Job(owner=visitor, task="Replace the layer" if replace else "Add a layer", work=work))
+        return self.worker.submit(
+            Job(owner=visitor, task="Replace the layer" if replace else "Add a layer", work=work)
+        )
 
     def watch(self, visitor: str, job: str) -> Job:
         """The visitor's own run, to follow it again after a reload."""
@@ -250,16 +256,6 @@ class Studio:
             doc = doc.with_layers((only.replace(name=stem(name)),)) if flat else doc
         return State(doc=doc, label="Open")
 
-    def _check_growth(self, doc: LayeredImage) -> None:
-        limits = self.settings.limits
-        limits.check_size(doc.width, doc.height, "the canvas")
-        nodes = list(doc.walk())
-        pixels = sum(layer.width * layer.height for layer in doc.leaves())
-        if len(nodes) > limits.layers:
-            raise InputError(f"A document has at most {limits.layers} layers here: merge some of them first.")
-        if pixels > limits.total_pixels or any(max(n.width, n.height) > limits.side for n in doc.leaves()):
-            raise InputError("The layers would hold more pixels than this studio allows: crop or merge first.")
-
     def _examples(self) -> dict[str, Path]:
         if not EXAMPLE_FOLDER.is_dir():  # a wheel holds no documentation
             return {}
@@ -275,7 +271,13 @@ class Studio:
     def _model_facts(self, name: str) -> dict[str, Any]:
         from ..session import stored_settings
 
-        facts: dict[str, Any] = {"name": name, "steps": 20, "max_layers": 20, "resolution": 640, "error": None}
+        facts: dict[str, Any] = {
+            "name": name,
+            "steps": 20,
+            "max_layers": 20,
+            "resolution": 640,
+            "error": None,
+        }
         try:
             _, stored = stored_settings(self.settings.choices[name])
         except InputError as error:
@@ -307,7 +309,9 @@ def shown(text: str) -> str:
 
 def stem(name: str) -> str:
     """A name for a document that is also a safe file name, in any script."""
-    base = re.sub(r"\.(psd|psb|ora|zip|png|jpe?g|webp|tiff?|gif|bmp|avif)$", "", name.strip(), flags=re.IGNORECASE)
+    base = re.sub(
+        r"\.(psd|psb|ora|zip|png|jpe?g|webp|tiff?|gif|bmp|avif)$", "", name.strip(), flags=re.IGNORECASE
+    )
     kept = re.sub(r"[^\w \-.()]+", "_", base).strip(" ._")
     return kept[:60] or "Untitled"
 

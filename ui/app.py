@@ -47,7 +47,7 @@ def build(settings: StudioSettings) -> tuple[Any, Studio]:
     blocks.queue(default_concurrency_limit=8, max_size=256, api_open=False)
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(VisitorCookie)  # type: ignore[arg-type]
+    app.add_middleware(VisitorCookie)
     add_routes(app, studio, lambda request: _may_enter(app, request))
     gr.mount_gradio_app(
         app,
@@ -94,13 +94,19 @@ def launch(settings: StudioSettings) -> int:
             studio.tidy()
 
     threading.Thread(target=tidy, name="acetate-studio-tidy", daemon=True).start()
+    threading.Thread(target=_warm_up, args=(studio,), name="acetate-studio-warm-up", daemon=True).start()
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     print(f"acetate studio: http://{shown}:{port}/ (Ctrl+C ends it)", flush=True)
     if settings.public and not settings.auth:
-        print("acetate: everybody who reaches this port may use it; --auth NAME:PASSWORD closes it.", file=sys.stderr)
+        print(
+            "acetate: everybody who reaches this port may use it; --auth NAME:PASSWORD closes it.",
+            file=sys.stderr,
+        )
     try:
         uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, ws="none", server_header=False)
+            uvicorn.Config(
+                app, log_level="warning", timeout_graceful_shutdown=2, ws="none", server_header=False
+            )
         ).run(sockets=[listener])
     except KeyboardInterrupt:
         pass
@@ -108,6 +114,12 @@ def launch(settings: StudioSettings) -> int:
         stop.set()
         studio.shut()
     return 0
+
+
+def _warm_up(studio: Studio) -> None:
+    """Loads what the first visitor would wait for: the libraries, not the model."""
+    studio.session("warm-up")
+    from ..pipelines import image_to_layers, text_to_layers  # noqa: F401
 
 
 def _listen(settings: StudioSettings) -> socket.socket:

@@ -5,6 +5,8 @@ Pure functions from document to document, like those in ``layers.edits``.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import InputError
 from ..layers.document import Group, Layer, LayeredImage, Node
 from ..layers.select import insert_at, node_at, replace_at
@@ -58,7 +60,12 @@ def put_instead(doc: LayeredImage, selector: str, new: Node) -> LayeredImage:
     _refuse_locked(doc, path)
 
     def change(old: Node) -> tuple[Node, ...]:
-        kept = {"opacity": old.opacity, "visible": old.visible, "clipping": old.clipping, "mask": old.mask}
+        kept: dict[str, Any] = {
+            "opacity": old.opacity,
+            "visible": old.visible,
+            "clipping": old.clipping,
+            "mask": old.mask,
+        }
         if isinstance(new, Layer) or isinstance(old, Layer):
             kept["blend"] = old.blend
         return (new.replace(**kept),)

@@ -46,7 +46,7 @@ def _value(value: Any, kind: Any, name: str) -> Any:
     elif kind is int and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isfinite(value) and value == int(value) and abs(value) < 2**63:
             return int(value)
-    elif isinstance(value, kind):
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         if kind is str and (len(value) > MAX_TEXT or "\0" in value):
             raise InputError(f"{name} must be a text of at most {MAX_TEXT} characters.")
         return value

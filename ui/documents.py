@@ -76,6 +76,8 @@ class Record:
     _undo: deque[State] = field(default_factory=deque)
     _redo: list[State] = field(default_factory=list)
     _saved: int = -1
+    _removed: bool = False
+    _disk: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def state(self) -> State:
@@ -148,31 +150,34 @@ class Record:
             return sum(state.pixels_bytes(seen) for state in kept if state is not None)
 
     def save(self) -> None:
-        """Bring the file on disk up to date."""
-        with self.lock:
-            state, version = self._now, self.version
-        if state is None or version == self._saved:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        save_document(state.doc, self._path)
-        if state.source is not None:
-            with self._source_path.open("wb") as file:
-                np.save(file, state.source, allow_pickle=False)
-        else:
-            self._source_path.unlink(missing_ok=True)
-        self._saved = version
+        """Bring the file on disk up to date; edits need not wait for it."""
+        with self._disk:
+            with self.lock:
+                state, version = self._now, self.version
+            if state is None or version == self._saved or self._removed:
+                return
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_document(state.doc, self._path)
+            if state.source is not None:
+                with self._source_path.open("wb") as file:
+                    np.save(file, state.source, allow_pickle=False)
+            else:
+                self._source_path.unlink(missing_ok=True)
+            self._saved = version
 
     def cool(self) -> None:
         """Leave memory: the present state goes to disk, the history ends."""
+        self.save()
         with self.lock:
-            self.save()
-            self._now = None
-            self._undo.clear()
-            self._redo.clear()
+            if self._saved == self.version:  # else it was changed meanwhile, and is in use
+                self._now = None
+                self._undo.clear()
+                self._redo.clear()
 
     def remove(self) -> None:
-        """Delete the files."""
-        with self.lock:
+        """Delete the files; nothing is written from now on."""
+        with self._disk:
+            self._removed = True
             self._path.unlink(missing_ok=True)
             self._source_path.unlink(missing_ok=True)
             if self.folder.is_dir() and not any(self.folder.iterdir()):

@@ -76,7 +76,8 @@ def _signature(action: Callable[..., Any], wrapper: Callable[..., Any]) -> Calla
     wrapper.__name__ = action.__name__
     wrapper.__doc__ = action.__doc__
     wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [request, *(p.replace(annotation=hints[p.name]) for p in parameters)], return_annotation=dict[str, Any]
+        [request, *(p.replace(annotation=hints[p.name]) for p in parameters)],
+        return_annotation=dict[str, Any],
     )
     wrapper.__annotations__ = {"request": gr.Request, **{p.name: hints[p.name] for p in parameters}}
     return wrapper

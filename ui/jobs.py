@@ -172,7 +172,9 @@ class Worker:
             self._end(job, "failed", "The memory ran out; use a smaller picture or fewer layers.")
         except Exception:
             log.exception("the run %s failed", job.task)
-            self._end(job, "failed", "An error inside acetate ended the run; the log of the server says more.")
+            self._end(
+                job, "failed", "An error inside acetate ended the run; the log of the server says more."
+            )
         else:
             self._end(job, "done")
 

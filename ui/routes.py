@@ -46,7 +46,9 @@ def add_routes(app: Any, studio: Studio, is_known: Callable[[Any], bool]) -> Non
         if not is_known(request):
             return Response("Log in first.", 401)
         wanted = request.path_params["digest"]
-        visitor = visitor_of(SimpleNamespace(cookies=request.cookies, session_hash=request.headers.get("x-session")))
+        visitor = visitor_of(
+            SimpleNamespace(cookies=request.cookies, session_hash=request.headers.get("x-session"))
+        )
         try:
             record = studio.store.get(visitor, request.path_params["document"])
         except InputError as error:

@@ -68,9 +68,16 @@ def take_apart(record: Record, layers: int, settings: dict[str, Any]) -> Callabl
 
         before = record.state
         pixels = flatten_array(before.doc)
-        picture = Picture(pixels=pixels, has_alpha=bool((pixels[..., 3] < pixels.max()).any()), dpi=before.doc.dpi)
+        picture = Picture(
+            pixels=pixels, has_alpha=bool((pixels[..., 3] < pixels.max()).any()), dpi=before.doc.dpi
+        )
         doc = decompose(
-            picture, layers, **settings, on_progress=job.report, on_step=Previews(job, layers), cancel=job.cancel
+            picture,
+            layers,
+            **settings,
+            on_progress=job.report,
+            on_step=Previews(job, layers),
+            cancel=job.cancel,
         )
         record.commit(State(doc=doc, source=to_depth(pixels, 8), label="Take apart"))
         return record.id
@@ -91,12 +98,19 @@ def split_again(record: Record, layer_id: str, layers: int, settings: dict[str, 
             raise InputError(f"The layer {layer.name!r} is empty; there is nothing to split.")
         picture = Picture(pixels=pixels, has_alpha=True)
         parts = decompose(
-            picture, layers, **settings, on_progress=job.report, on_step=Previews(job, layers), cancel=job.cancel
+            picture,
+            layers,
+            **settings,
+            on_progress=job.report,
+            on_step=Previews(job, layers),
+            cancel=job.cancel,
         )
         x, y = layer.offset
         moved = tuple(
             part.replace(
-                offset=(part.offset[0] + x, part.offset[1] + y), name=f"{layer.name[:240]}, part {number}", id=""
+                offset=(part.offset[0] + x, part.offset[1] + y),
+                name=f"{layer.name[:240]}, part {number}",
+                id="",
             )
             for number, part in enumerate(parts.leaves(), 1)
             if part.pixels[..., 3].any()
@@ -123,7 +137,12 @@ def make(store: Store, owner: str, name: str, settings: dict[str, Any]) -> Calla
 
 
 def add_layer(
-    record: Record, prompt: str, box: Box | None, replaced: str | None, resolution: int, settings: dict[str, Any]
+    record: Record,
+    prompt: str,
+    box: Box | None,
+    replaced: str | None,
+    resolution: int,
+    settings: dict[str, Any],
 ) -> Callable[[Job], str]:
     """Generate one layer from its prompt, inside ``box``, and put it on top, or at the place of another layer.
 

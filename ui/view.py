@@ -81,7 +81,7 @@ def view(record: Record) -> dict[str, Any]:
 
 
 def _facts(doc: LayeredImage) -> dict[str, Any]:
-    known = {
+    known: dict[str, Any] = {
         key: doc.metadata[key] for key in ("task", "seed", "model", "revision") if key in doc.metadata
     }
     report = doc.metadata.get("report")

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from ...errors import InputError
 from ..document import Layer, LayeredImage
 from .atomic import atomic_write
-from .formats import FORMATS, Format, choose_format
+from .formats import FORMATS, Format, FormatWarning, choose_format
 from .limits import LIMITS, Limits, reading
 from .picture import Picture, read_picture
 from .sniff import open_source, sniff
@@ -23,6 +23,7 @@ __all__ = [
     "FORMATS",
     "LIMITS",
     "Format",
+    "FormatWarning",
     "Limits",
     "Picture",
     "atomic_write",
@@ -110,9 +111,9 @@ def save_document(doc: LayeredImage, path: str | os.PathLike[str], format: str |
     :data:`FORMATS`.
 
     The "report" of a run in the metadata stays out of the file. Raises InputError, naming the layer and the
-    formats that can, for what the format cannot hold, and
-    OutputError if the place cannot be written. Until the new file is complete, an old one at ``path`` stays
-    as it is.
+    formats that can, for what the format cannot hold, and OutputError if the place cannot be written. Warns
+    with FormatWarning where the format holds something in another form. Until the new file is complete, an
+    old one at ``path`` stays as it is.
     """
     target = Path(path)
     chosen = choose_format(target, format)

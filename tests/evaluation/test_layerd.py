@@ -74,7 +74,9 @@ def test_colour_that_nobody_sees_counts_in_the_raw_variant_only(square: Any) -> 
     predicted = [background, truth[1].copy()]
     predicted[1][10:20, 10:51] = (0, 255, 0, 0)  # transparent green where the truth is half red
     raw, grey = (layerd_scores(predicted, truth, variant=variant)[0] for variant in ("raw", "grey"))
-    share = 10 / 41  # rows of the square that differ; half of the pairs on the path are the perfect background
+    share = (
+        10 / 41
+    )  # rows of the square that differ; half of the pairs on the path are the perfect background
     assert raw.l1 == pytest.approx(0.5 * share * (250 + 245 + 10) / 765)
     seen = 128 / 255 * (122.5 + 117.5 + 117.5) / 765
     assert grey.l1 == pytest.approx(0.5 * share * seen, rel=1e-5)
@@ -110,7 +112,7 @@ def test_ties_go_diagonally_then_up() -> None:
     assert align(np.zeros((2, 3))) == [(0, 0), (0, 1), (1, 2)]
     # Up and left cost the same and less than the diagonal: up it is.
     cost = np.array([[1.0, 0.0, 9.0], [0.0, 9.0, 0.0], [9.0, 0.0, 0.0]])
-    assert align(cost) in ([(0, 0), (0, 1), (1, 2), (2, 2)], [(0, 0), (1, 0), (2, 1), (2, 2)])
+    assert align(cost) == [(0, 0), (0, 1), (1, 2), (2, 2)]
     assert align(np.array([[5.0, 0.0], [0.0, 1.0]])) == [(0, 0), (1, 1)]
     assert align(np.array([[0.0, 0.0, 0.0], [9.0, 9.0, 0.0]])) == [(0, 0), (0, 1), (1, 2)]
 

@@ -86,7 +86,7 @@ def test_the_gradient_of_a_step_is_that_of_the_gaussian() -> None:
     distance = np.arange(41) - 19.5
     expected = np.exp(-(distance**2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
     found = metrics.gradient_error(step, np.zeros_like(step))
-    assert found == pytest.approx(float(np.square(expected).sum()) / 1000, rel=0.02)
+    assert found == pytest.approx(float(np.square(expected).sum()) / 1000, rel=0.03)  # sampled
 
 
 def test_empty_layers_agree_with_each_other_only(stack: list[np.ndarray]) -> None:

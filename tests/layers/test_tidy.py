@@ -18,7 +18,8 @@ def document(*layers: Layer) -> LayeredImage:
 
 
 def test_layers_without_alpha_go_and_the_rest_keeps_its_order() -> None:
-    whole = document(layer("Background", 255), layer("a", 0), layer("b", 90), layer("c", 1, side=10), layer("d", 255, side=3))
+    faint, speck = layer("c", 1, side=10), layer("d", 255, side=3)
+    whole = document(layer("Background", 255), layer("a", 0), layer("b", 90), faint, speck)
     assert [n.name for n in edit.drop_empty(whole).layers] == ["Background", "b", "d"]
 
 

@@ -68,7 +68,7 @@ CASES = {
     "normal8.psd": NORMAL,
     "normal8.ora": NORMAL,
 }
-TREES = ("modes8.psd", "modes16.psd", "modes8.ora")
+TREES = ("modes8.psd", "modes8.ora")
 GIMP_CASES = {"nasty8.psd": OTHER, "nasty16.psd": OTHER, "normal8.psd": NORMAL, "normal16.psd": NORMAL}
 
 

@@ -212,7 +212,7 @@ def test_pillow_images_lazy_or_not() -> None:
     assert np.array_equal(read_picture(Image.open(io.BytesIO(encode_png(deep)))).pixels, deep)
 
 
-@pytest.mark.filterwarnings("ignore::acetate.layers.io.ora_write.FormatWarning")
+@pytest.mark.filterwarnings("ignore::acetate.layers.io.FormatWarning")
 @pytest.mark.parametrize("suffix", ["psd", "ora", "zip", ""])
 def test_a_layered_file_given_as_a_picture_is_flattened(tmp_path: Path, suffix: str) -> None:
     doc = nasty(clipped_blend=False)

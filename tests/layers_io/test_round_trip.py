@@ -12,7 +12,7 @@ from documents import nasty, on_canvas, outline, worst
 from acetate.errors import InputError
 from acetate.layers import BlendMode, Group, Layer, LayeredImage, Mask, Provenance
 from acetate.layers.composite import flatten_array
-from acetate.layers.io import open_document, save_document
+from acetate.layers.io import FormatWarning, open_document, save_document
 from acetate.layers.io.colour import srgb_profile
 
 
@@ -97,7 +97,7 @@ def test_the_same_document_gives_the_same_bytes(tmp_path: Path, suffix: str) -> 
 def test_openraster_keeps_tree_and_picture(tmp_path: Path) -> None:
     for depth in (8, 16):
         doc = nasty(depth, clipped_blend=False)
-        with pytest.warns(UserWarning, match="masked"):
+        with pytest.warns(FormatWarning, match="masked"):
             path = doc.save(tmp_path / f"{depth}.ora")
         back = open_document(path)
         assert outline(back) == outline(doc)

@@ -240,7 +240,8 @@ export class Gestures {
     const number = made("text", { x: x0 + 10, y: y0 + 13, class: "number" });
     number.textContent = index + 1;
     const words = made("text", { x: x0 + 26, y: y0 + 13, class: "words" });
-    words.textContent = region?.prompt ?? "";
+    const room = Math.floor((x1 - x0 - 30) / 7), prompt = region?.prompt ?? "";
+    words.textContent = prompt.length > room ? `${prompt.slice(0, Math.max(0, room - 1))}…` : prompt;
     group.append(number, words);
     return [group];
   }

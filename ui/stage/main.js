@@ -43,6 +43,7 @@ class App {
     this.stage.onView = () => {
       draw();
       this.status?.zoom(this.stage.zoom);
+      this.status?.place();
       this.placeSplit();
     };
     this.tasks = new Tasks(this);
@@ -166,7 +167,7 @@ class App {
 
   select(ids) {
     this.selection = new Set(ids);
-    this.panel.render();
+    this.panel.mark();
     this.gestures.draw();
   }
 
@@ -220,12 +221,14 @@ class App {
     if (this.tasks.task === "decompose") this.tasks.choose(this.view ? "add" : "generate");
     if (this.tasks.task === "add") this.regions = [{ box, prompt: "" }];
     else this.regions.push({ box, prompt: "" });
+    this.tasks.fit();
     this.changed("regions");
     this.root.querySelector(`.regions li[data-index="${this.regions.length - 1}"] input`)?.focus();
   }
 
   taskChanged() {
     this.regions = [];
+    if (this.tasks.task === "generate") this.selection.clear();
     this.setTool(this.tasks.task === "generate" ? "region" : "move");
     this.changed("document");
   }

@@ -44,7 +44,7 @@ export class Panel {
         if (node.kind === "group" && !this.folded.has(node.id)) visit(node.layers, level + 1, shown && node.visible);
       }
     };
-    if (this.app.view) visit(this.app.view.layers, 1, true);
+    if (this.app.view && this.app.tasks.task !== "generate") visit(this.app.view.layers, 1, true);
     return found;
   }
 
@@ -54,8 +54,24 @@ export class Panel {
     const { selection, solo } = this.app;
     const rows = this.rows(), last = [...selection].at(-1) ?? rows[0]?.node.id;
     this.tree.replaceChildren(...rows.map(({ node, level, shown }) => this.row(node, level, shown, selection, solo, last)));
-    if (!rows.length) this.tree.innerHTML = '<p class="hint">No layers yet. Open a picture, or make one from text.</p>';
+    if (!rows.length) {
+      const hint = this.tree.appendChild(document.createElement("p"));
+      hint.className = "hint";
+      hint.textContent = this.app.tasks.task === "generate" ? "The layers of the new picture will be here." : "No layers yet. Open a picture, or make one from text.";
+    }
     if (within && focused) this.tree.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
+    this.properties();
+  }
+
+  // Show another selection in the rows that stand: a double click must find the same row twice.
+  mark() {
+    const { selection } = this.app, rows = [...this.tree.querySelectorAll(".row")];
+    const last = [...selection].at(-1) ?? rows[0]?.dataset.id;
+    for (const row of rows) {
+      row.classList.toggle("selected", selection.has(row.dataset.id));
+      row.setAttribute("aria-selected", selection.has(row.dataset.id));
+      row.tabIndex = row.dataset.id === last ? 0 : -1;
+    }
     this.properties();
   }
 

@@ -78,7 +78,7 @@ export class Status {
     this.at('[data-action="compare"]').disabled = !view?.source;
     const facts = view?.facts ?? {};
     this.at(".seed").textContent = facts.seed === undefined ? "" : `seed ${facts.seed}`;
-    this.at(".size").textContent = view ? `${view.width} × ${view.height} px, ${count(view)} layers` : "";
+    this.at(".size").textContent = view ? `${view.width} × ${view.height} px, ${count(view)} ${count(view) === 1 ? "layer" : "layers"}` : "";
     this.at(".memory").textContent = view ? `${view.memory.document_mib} MiB here, server peak ${Math.round(view.memory.peak_mib ?? 0)} MiB` : "";
     this.badge(facts.recomposition);
   }
@@ -113,7 +113,15 @@ export class Status {
       : seconds >= 90 ? `${Math.round(seconds / 60)} min left` : `${Math.ceil(seconds)} s left`;
   }
 
-  // The layers as the model sees them now: stacked in the middle, side by side below.
+  // The preview lies exactly where the picture will be.
+  place() {
+    const { stage } = this.app;
+    if (!stage.size) return;
+    const [x0, y0] = stage.toViewport(0, 0), [x1, y1] = stage.toViewport(...stage.size);
+    Object.assign(this.at(".live-stack").style, { left: `${x0}px`, top: `${y0}px`, width: `${x1 - x0}px`, height: `${y1 - y0}px` });
+  }
+
+  // The layers as the model sees them now: stacked in their place, side by side below.
   live(preview) {
     const live = this.at(".live");
     live.hidden = !preview.length;
@@ -125,6 +133,7 @@ export class Status {
       return element;
     };
     this.at(".live-stack").replaceChildren(...preview.map(image));
+    this.place();
     this.at(".live-row").replaceChildren(...preview.map(image));
   }
 }

@@ -1,5 +1,6 @@
 // The task pane: what to do, in which words, with which model. Knows the form; the app starts the run.
 const TASKS = { decompose: "Take apart", generate: "From text", add: "Add a layer" };
+const RUNS = { decompose: "Take apart", generate: "Make the picture", add: "Make the layer" };
 const QUALITY = { draft: 0.4, standard: 1, fine: 2 };
 
 const form = `
@@ -9,7 +10,7 @@ const form = `
   <p class="lead"></p>
   <label class="field for-generate for-add for-decompose"><span class="prompt-label">Prompt</span>
     <textarea name="prompt" rows="3" maxlength="2000"></textarea></label>
-  <label class="field row for-decompose for-generate"><span>Layers, background included</span>
+  <label class="field line for-decompose for-generate"><span>Layers, background included</span>
     <span class="stepper"><input type="range" name="layers-range" min="1" max="8" value="4" aria-label="Layers">
     <input type="number" name="layers" min="1" max="20" value="4" aria-label="Number of layers"></span></label>
   <fieldset class="regions for-generate for-add"><legend>Boxes, lowest layer first</legend>
@@ -22,9 +23,9 @@ const form = `
     <option value="draft">Draft, fastest</option><option value="standard" selected>Standard</option>
     <option value="fine">Fine, slowest</option></select></label>
   <details><summary>Advanced</summary>
-    <label class="field row"><span>Steps</span><input type="number" name="steps" min="1" max="1000" placeholder="by quality"></label>
-    <label class="field row"><span>Seed</span><input type="number" name="seed" min="0" max="9007199254740991" value="0"></label>
-    <label class="field row for-generate"><span>Canvas</span><span class="pair">
+    <label class="field line"><span>Steps</span><input type="number" name="steps" min="1" max="1000" placeholder="by quality"></label>
+    <label class="field line"><span>Seed</span><input type="number" name="seed" min="0" max="9007199254740991" value="0"></label>
+    <label class="field line for-generate"><span>Canvas</span><span class="pair">
       <input type="number" name="width" min="16" max="4096" aria-label="Width"> ×
       <input type="number" name="height" min="16" max="4096" aria-label="Height"></span></label>
   </details>
@@ -106,6 +107,7 @@ export class Tasks {
       const index = Number(action.closest("li").dataset.index), { regions } = this.app;
       const [region] = regions.splice(index, 1);
       if (action.dataset.regionAction === "up") regions.splice(index + 1, 0, region);
+      this.fit();
       this.app.changed("regions");
     }
   }
@@ -120,14 +122,17 @@ export class Tasks {
     for (const element of this.pane.querySelectorAll("[class*='for-']")) element.hidden = !element.classList.contains(`for-${task}`);
     this.pane.querySelector(".lead").textContent = LEADS[task];
     this.pane.querySelector(".prompt-label").textContent = PROMPTS[task];
-    const count = task === "generate" ? app.regions.length : 0;
-    const need = count + 1 > Number(elements.layers.value);
-    if (need) elements.layers.value = elements["layers-range"].value = Math.min(count + 1, this.facts.max_layers);
     this.list.replaceChildren(...app.regions.slice(0, task === "add" ? 1 : undefined).map((region, index) => this.region(region, index)));
     const button = this.pane.querySelector(".run"), noDocument = task !== "generate" && !app.view;
-    button.textContent = TASKS[task];
+    button.textContent = RUNS[task];
     button.disabled = Boolean(noDocument || app.job || this.facts.error);
     this.pane.querySelector(".note").textContent = noDocument ? "Open a picture first." : "";
+  }
+
+  // One layer for each box, and the background.
+  fit() {
+    const { layers, "layers-range": range } = this.form.elements;
+    if (this.task === "generate" && this.app.regions.length) layers.value = range.value = Math.min(this.app.regions.length + 1, this.facts.max_layers);
   }
 
   region(region, index) {

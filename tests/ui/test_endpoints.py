@@ -1,0 +1,195 @@
+"""The named endpoints through ``gradio_client``, and what happens to those who send nonsense."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acetate.layers.composite import flatten_array
+from acetate.layers.document import LayeredImage
+from acetate.ui.actions import Studio
+from acetate.ui.endpoints import PLAIN, RUNS
+
+Served = tuple[str, Studio]
+
+
+@pytest.fixture
+def client(served: Served, tmp_path: Path) -> Iterator[Any]:
+    from gradio_client import Client
+
+    client = Client(
+        served[0], verbose=False, download_files=str(tmp_path / "downloads"), analytics_enabled=False
+    )
+    yield client
+    client.close()
+
+
+def test_open_take_apart_edit_export(client: Any, poster_file: Path) -> None:
+    from gradio_client import handle_file
+
+    view = client.predict(handle_file(str(poster_file)), api_name="/open")
+    job = client.submit(document=view["id"], layers=3, steps=2, api_name="/decompose")
+    job.result(timeout=120)
+    states = job.outputs()
+    assert states[-1]["status"] == "done" and any(state["preview"] for state in states)
+    view = client.predict(document=view["id"], api_name="/document")
+    layer = view["layers"][1]["id"]
+    view = client.predict(document=view["id"], operations=[f"move:{layer},5,6"], api_name="/edit")
+    path = client.predict(document=view["id"], format="psd", api_name="/export")
+    doc = LayeredImage.open(path)
+    assert len(doc.layers) == 3 and flatten_array(doc).shape == (64, 80, 4)
+
+
+def test_every_endpoint_is_named_and_typed(client: Any) -> None:
+    api = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(api) == {f"/{name}" for name in (*PLAIN, *RUNS, "open", "export")}
+    types = {p["parameter_name"]: p["python_type"]["type"] for p in api["/decompose"]["parameters"]}
+    assert types["layers"] == "int" and types["document"] == "str" and "visitor" not in types
+
+
+def test_another_session_has_no_access(client: Any, served: Served, poster_file: Path) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    view = client.predict(handle_file(str(poster_file)), api_name="/open")
+    other = Client(served[0], verbose=False, analytics_enabled=False)
+    for name in ("/document", "/undo", "/close"):
+        with pytest.raises(AppError, match="no such document"):
+            other.predict(document=view["id"], api_name=name)
+    other.close()
+
+
+def test_nonsense_is_refused_in_words(served: Served) -> None:
+    """Wrong types, huge numbers, foreign ids and paths to every endpoint: an error event, no traceback, no file."""
+    import httpx
+
+    rng = random.Random(0)
+    nonsense: list[Any] = [
+        None, True, -1, 2**70, 1e308, "", "../../etc/passwd", "/etc/passwd", "x" * 9000, "\0", [], [[[]]], {},
+        {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, "A" * 24, ["rename:#0,x"], "#0", "zip",
+    ]  # fmt: skip
+    before = {path for path in Path("/etc").iterdir()}
+    with httpx.Client(base_url=served[0], timeout=30) as http:
+        for name in (*PLAIN, *RUNS, "open", "export"):
+            for _ in range(6):
+                data = [rng.choice(nonsense) for _ in range(rng.randint(0, 9))]
+                answer = http.post(f"gradio_api/call/{name}", json={"data": _finite(data)})
+                assert answer.status_code < 500, (name, data, answer.text[:300])
+                if answer.status_code != 200:
+                    continue
+                with http.stream("GET", f"gradio_api/call/{name}/{answer.json()['event_id']}") as events:
+                    text = _until_end(events)
+                assert "Traceback" not in text and "root:" not in text and 'File \\"' not in text, (
+                    name,
+                    data,
+                    text,
+                )
+    assert {path for path in Path("/etc").iterdir()} == before
+
+
+def _finite(data: list[Any]) -> list[Any]:
+    return [10**300 if value == 1e308 else value for value in data]
+
+
+def _until_end(events: Any) -> str:
+    text = ""
+    for line in events.iter_lines():
+        text += line + "\n"
+        if line.startswith("data:") and ("event: error" in text or "event: complete" in text):
+            break
+    return text
+
+
+def test_hostile_files_are_refused_and_leave_nothing(studio_files: Studio, tmp_path: Path) -> None:
+    """1000 damaged and invented files through the action that opens uploads."""
+    from studio_scenes import twenty_layers
+
+    from acetate.errors import InputError
+
+    rng = np.random.default_rng(0)
+    doc = twenty_layers()
+    small = doc.replace(layers=tuple(layer.replace(blend="normal") for layer in doc.leaves()[:3]))
+    seeds = []
+    for suffix in ("psd", "ora", "zip", "png"):
+        seeds.append(bytearray(small.save(tmp_path / f"seed.{suffix}").read_bytes()))
+    refused = 0
+    for number in range(1000):
+        data = bytearray(seeds[number % 4])
+        kind = number % 3
+        if kind == 0:
+            data = data[: int(rng.integers(0, len(data)))]
+        else:
+            for _ in range(8 if kind == 1 else 200):
+                data[int(rng.integers(0, min(len(data), 400 if kind == 1 else len(data))))] = int(
+                    rng.integers(0, 256)
+                )
+        path = tmp_path / "upload.bin"
+        path.write_bytes(data)
+        try:
+            view = studio_files.open_file("fuzz", path, "upload.bin")
+            studio_files.close("fuzz", view["id"])
+        except InputError as error:
+            refused += 1
+            assert str(tmp_path) not in str(error)
+    assert refused > 500
+    assert [path for path in studio_files.store.root.rglob("*") if path.is_file()] == []
+
+
+@pytest.fixture
+def studio_files(tmp_path: Path) -> Iterator[Studio]:
+    from acetate.ui.settings import StudioSettings
+
+    studio = Studio(StudioSettings(store=tmp_path / "store"))
+    yield studio
+    studio.shut()
+
+
+def test_login_closes_page_api_and_pixels(tmp_path: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from acetate.ui.app import build
+    from acetate.ui.settings import StudioSettings
+
+    app, studio = build(StudioSettings(store=tmp_path, auth=(("anna", "secret"),)))
+    with TestClient(app) as http:
+        assert http.get("/config").status_code == 401
+        assert http.post("/gradio_api/call/session", json={"data": []}).status_code == 401
+        pixels = f"/acetate/pixels/{'a' * 24}/{'0' * 32}"
+        assert http.get(pixels).status_code == 401
+        assert http.post("/login", data={"username": "anna", "password": "wrong"}).status_code >= 400
+        assert http.post("/login", data={"username": "anna", "password": "secret"}).status_code == 200
+        assert http.get("/config").status_code == 200 and http.get(pixels).status_code == 404
+    studio.shut()
+
+
+def test_the_page_may_not_be_left(served: Served) -> None:
+    """No path of this machine is served, no other host is named by the page's own files."""
+    import httpx
+
+    from acetate.ui.routes import FILES, VERSION
+
+    with httpx.Client(base_url=served[0]) as http:
+        for path in ("acetate/%2e%2e/settings.py", f"acetate/{VERSION}/%2e%2e%2fapp.py", f"acetate/{VERSION}/page.py",
+                     "gradio_api/file=/etc/hostname", "gradio_api/file=pyproject.toml"):  # fmt: skip
+            assert http.get(path).status_code in (403, 404), path
+        assert http.get("").headers["set-cookie"].endswith("HttpOnly; SameSite=Strict")
+    for name, data in FILES.items():
+        assert (
+            b"http://" not in data.replace(b"http://www.w3.org/2000/svg", b"") and b"https://" not in data
+        ), name
+
+
+def test_the_documented_example_runs(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).resolve().parents[2]
+    block = (root / "docs" / "studio.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    block = block.replace("http://127.0.0.1:7860/", served[0]).replace(
+        "docs/pictures", str(root / "docs/pictures")
+    )
+    exec(compile(block, "docs/studio.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "done" in printed and printed.rstrip().endswith("poster.psd")

@@ -1,0 +1,93 @@
+"""The worker: order, positions, progress, cancel, failure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from acetate.errors import Cancelled, InputError
+from acetate.ui.jobs import Job, Worker
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker(max_waiting=2)
+    yield worker
+    worker.close()
+
+
+class Slow:
+    """Work that waits until it is told to end, or is cancelled."""
+
+    def __init__(self) -> None:
+        self.started, self.release = threading.Event(), threading.Event()
+
+    def __call__(self, job: Job) -> str:
+        self.started.set()
+        while not self.release.wait(0.005):
+            if job.cancel.is_set():
+                raise Cancelled("stopped")
+            job.report("denoise", 1, 50, 9.0)
+        return "document"
+
+
+def wait(job: Job) -> Job:
+    for _ in range(1000):
+        if job.finished:
+            return job
+        threading.Event().wait(0.005)
+    raise AssertionError(f"the job did not end: {job.status}")
+
+
+def test_one_after_the_other_with_positions(worker: Worker) -> None:
+    works = [Slow() for _ in range(3)]
+    jobs = [worker.submit(Job(owner="0", task="t", work=works[0]))]
+    assert works[0].started.wait(5)
+    jobs += [worker.submit(Job(owner=str(n), task="t", work=works[n])) for n in (1, 2)]
+    assert [worker.snapshot(job)["position"] for job in jobs] == [0, 1, 2]
+    with pytest.raises(InputError, match="Too many"):
+        worker.submit(Job(owner="4", task="t", work=Slow()))
+    with pytest.raises(InputError, match="under way"):
+        worker.submit(Job(owner="0", task="t", work=Slow()))
+    works[0].release.set()
+    assert wait(jobs[0]).status == "done" and jobs[0].document == "document"
+    assert works[1].started.wait(5)
+    assert [worker.snapshot(job)["position"] for job in jobs[1:]] == [0, 1]
+    for work in works:
+        work.release.set()
+    assert wait(jobs[2]).status == "done"
+
+
+def test_cancel_while_running_and_while_waiting(worker: Worker) -> None:
+    first, second = Slow(), Slow()
+    running = worker.submit(Job(owner="a", task="t", work=first))
+    waiting = worker.submit(Job(owner="b", task="t", work=second))
+    assert first.started.wait(5)
+    assert worker.cancel("b") and waiting.status == "cancelled" and not second.started.is_set()
+    assert worker.cancel("a") and wait(running).status == "cancelled"
+    assert not worker.cancel("a") and not worker.cancel("nobody")
+    again = worker.submit(Job(owner="a", task="t", work=lambda job: "fresh"))
+    assert wait(again).document == "fresh"
+
+
+def test_failures_are_told_in_words_and_the_worker_lives(worker: Worker) -> None:
+    def wrong(job: Job) -> str:
+        raise InputError("The picture is empty.")
+
+    def broken(job: Job) -> str:
+        raise RuntimeError("secret detail")
+
+    assert wait(worker.submit(Job(owner="a", task="t", work=wrong))).error == "The picture is empty."
+    failed = wait(worker.submit(Job(owner="a", task="t", work=broken)))
+    assert failed.status == "failed" and "secret" not in str(failed.error)
+    assert wait(worker.submit(Job(owner="a", task="t", work=lambda job: "x"))).status == "done"
+
+
+def test_a_job_is_found_by_its_owner_only(worker: Worker) -> None:
+    job = worker.submit(Job(owner="a", task="t", work=lambda job: "x"))
+    assert worker.find("a", job.id) is job
+    for owner, name in (("b", job.id), ("a", "x"), ("a", None)):
+        with pytest.raises(InputError):
+            worker.find(owner, name)
