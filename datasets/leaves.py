@@ -85,7 +85,9 @@ def _walk(nodes: Sequence[Node], below: Sequence[Node], canvas: Box) -> Iterator
     """Parts of ``nodes``, which are drawn onto ``below`` (nodes too: the backdrop of pass-through children)."""
     beneath = list(below)
     for base, clipped in runs(nodes):
-        if base.clipping and base.blend is BlendMode.PASS_THROUGH:  # clipped to nothing, it is drawn on its own
+        if (
+            base.clipping and base.blend is BlendMode.PASS_THROUGH
+        ):  # clipped to nothing, it is drawn on its own
             base = base.replace(blend=BlendMode.NORMAL)
         base = base.replace(clipping=False)
         shown = [node for node in clipped if node.visible]

@@ -109,7 +109,9 @@ def _exact(doc: LayeredImage, leaves: list[Leaf]) -> list[Leaf]:
     fresh = mended.leaves()
     if len(fresh) != len(leaves) or _change(picture, mended) > MOST_CHANGE:
         raise Unwanted(f"plain layers would change its picture by {change} levels")
-    return [replace(leaf, rgba=layer.pixels, box=layer.box) for leaf, layer in zip(leaves, fresh, strict=True)]
+    return [
+        replace(leaf, rgba=layer.pixels, box=layer.box) for leaf, layer in zip(leaves, fresh, strict=True)
+    ]
 
 
 def plain_document(leaves: Sequence[Leaf], width: int, height: int) -> LayeredImage:

@@ -67,7 +67,9 @@ class Renderer:
         pixels = torch.from_numpy(np.ascontiguousarray(atlas.pixels.transpose(0, 3, 1, 2)))
         self.pixels = pixels.to(self.device)
         self.contents = content_boxes(atlas)
-        self.halves = torch.cat([F.avg_pool2d(part.float() / 255, 2) for part in self.pixels.split(64)])
+        count, _, side, _ = self.pixels.shape
+        self._halves = torch.empty(count, 4, side // 2, side // 2, device=self.device)
+        self._ready: np.ndarray = np.zeros(count, bool)
 
     @torch.no_grad()
     def render(
@@ -96,6 +98,16 @@ class Renderer:
             for window, picture in drawn:
                 self._lay(composite, window, picture, packed, layer)
         return RenderedBatch(layers=out, composite=composite, counts=packed.counts)
+
+    def _sprites(self, sprites: np.ndarray, halved: bool) -> Tensor:
+        """Premultiplied sprites in [0,1]; those at half size are kept once they have been made."""
+        if not halved:
+            return self.pixels[to_device(sprites, self.device)].float() / 255
+        missing = np.unique(sprites[~self._ready[sprites]])
+        if missing.size:
+            self._halves[to_device(missing, self.device)] = F.avg_pool2d(self._sprites(missing, False), 2)
+            self._ready[missing] = True
+        return self._halves[to_device(sprites, self.device)]
 
     def _lay(
         self, composite: Tensor, window: Window, picture: Tensor, packed: PackedScenes, layer: int
@@ -132,9 +144,7 @@ class Renderer:
         grid[..., 0] += -flip * (cos * across * u + sin * down * v)
         grid[..., 1] = x * (-sin * across) + y * (cos * down)
         grid[..., 1] += sin * across * u - cos * down * v
-        sprites = to_device(packed.sprite[rows], self.device)
-        source = self.halves[sprites] if window.halved else self.pixels[sprites].float() / 255
-        picture = F.grid_sample(source, grid, align_corners=False)
+        picture = F.grid_sample(self._sprites(packed.sprite[rows], window.halved), grid, align_corners=False)
         picture[:, :3] *= paint[:, :3, None, None]
         torch.minimum(picture[:, :3], picture[:, 3:], out=picture[:, :3])
         picture *= paint[:, 3, None, None, None]

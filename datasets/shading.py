@@ -98,8 +98,9 @@ def _drop(
     """Coverage (n, 1, h, w) of the blurred, shifted silhouettes."""
     device, short, count = alpha.device, min(height, width), len(members)
     dx, dy, sigma, strength = to_device(packed.drop[window.objects[members]], device).unbind(1)
-    # Scenes rendered one by one have always been rounded so, to the last bit; batches otherwise.
-    soften = _blur_alone if np.count_nonzero(packed.drop[:, 3]) == 1 else blur
+    # On a CPU the only shadow of a batch has always been rounded so, to the last bit; those of larger batches otherwise.
+    alone = device.type == "cpu" and np.count_nonzero(packed.drop[:, 3]) == 1
+    soften = _blur_alone if alone else blur
     soft = soften(alpha, sigma * short, blur_radius(DROP_SIGMA, short))
     # Shifted on the whole canvas, whose coordinates round alike wherever the window lies.
     canvas = torch.zeros(count, 1, height, width, device=device)

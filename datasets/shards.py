@@ -145,7 +145,9 @@ def read_shard(path: Path | str, *, limits: Limits = SHARD_LIMITS) -> Iterator[t
             seen.add(key)
             pictures: dict[str, bytes] = {}
             while (entry := next(files, None)) is not None and entry[1] != "json":
-                if entry[0] != key or entry[1] in pictures or len(pictures) > limits.layers:
+                if len(pictures) > limits.layers:
+                    raise InputError(f"{what}: the record {key} has more than {limits.layers} layers")
+                if entry[0] != key or entry[1] in pictures:
                     stray = f"{entry[0]}.{entry[1]}"
                     raise InputError(
                         f"{what}: the file {stray} is not of the record {key}: write the shard again"

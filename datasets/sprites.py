@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy.ndimage import minimum_filter
 
 from ..errors import InputError
 
@@ -189,9 +190,8 @@ def _draw_shape(kind: str, variant: int) -> Image.Image | None:
     if variant == 1:
         shade *= np.linspace(1.0, 0.72, side, dtype=np.float32)[:, None]
     if variant == 2:
-        inner = np.asarray(
-            mask.filter(ImageFilter.MinFilter(23)).filter(ImageFilter.GaussianBlur(6)), np.float32
-        )
+        eroded = Image.fromarray(minimum_filter(np.asarray(mask), 23, mode="nearest"))
+        inner = np.asarray(eroded.filter(ImageFilter.GaussianBlur(6)), np.float32)
         shade = 0.74 + 0.26 * inner / 255
     alpha = np.asarray(mask)
     if kind == "glow":

@@ -34,14 +34,14 @@ def arguments() -> argparse.Namespace:
 
 def captioner(folder: Path) -> Captioner:
     """The caption function of a folder in the layout of Qwen-Image-Layered: processor/, tokenizer/ and text_encoder/."""
+    missing = [name for name in ("processor", "tokenizer", "text_encoder") if not (folder / name).is_dir()]
+    if missing:
+        raise InputError(f"{folder} lacks the folder {missing[0]}/ of a model that describes pictures")
     from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
     from acetate.models.captioning import QwenCaptioner
     from acetate.models.loading import load_processor
 
-    missing = [name for name in ("processor", "tokenizer", "text_encoder") if not (folder / name).is_dir()]
-    if missing:
-        raise InputError(f"{folder} lacks the folder {missing[0]}/ of a model that describes pictures")
     tokenizer = AutoTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         str(folder / "text_encoder"), local_files_only=True

@@ -65,10 +65,16 @@ def random_document(seed: int, side: int = 48, *, opaque: bool = True, blends: b
         }
         if depth < 2 and rng.random() < 0.3:
             mode = BlendMode.PASS_THROUGH if rng.random() < 0.6 else modes[int(rng.integers(len(modes)))]
-            return Group(layers=tuple(node(depth + 1) for _ in range(int(rng.integers(1, 4)))), blend=mode, **common)
+            return Group(
+                layers=tuple(node(depth + 1) for _ in range(int(rng.integers(1, 4)))), blend=mode, **common
+            )
         size = int(rng.integers(8, 40))
         place = (int(rng.integers(-12, side)), int(rng.integers(-12, side)))
-        pixels = disc(size, colour(), float(rng.uniform(0.3, 1))) if rng.random() < 0.7 else plate(size, size, colour())
+        pixels = (
+            disc(size, colour(), float(rng.uniform(0.3, 1)))
+            if rng.random() < 0.7
+            else plate(size, size, colour())
+        )
         return Layer(pixels=pixels, offset=place, blend=modes[int(rng.integers(len(modes)))], **common)
 
     base = [Layer(pixels=plate(side, side, colour()), name="ground")] if opaque else []

@@ -34,7 +34,9 @@ def test_each_kind_changes_colour_a_little_and_alpha_not(picture: np.ndarray, sh
 
 def test_quality_is_obeyed(picture: np.ndarray) -> None:
     good, bad = (Degradation(jpeg_share=1, quality=(q, q)) for q in (95, 20))
-    error = [np.abs(degrade(picture, s, [1])[..., :3].astype(int) - picture[..., :3]).mean() for s in (good, bad)]
+    error = [
+        np.abs(degrade(picture, s, [1])[..., :3].astype(int) - picture[..., :3]).mean() for s in (good, bad)
+    ]
     assert error[0] < error[1]
 
 
@@ -48,7 +50,9 @@ def test_a_batch_is_its_pictures(picture: np.ndarray) -> None:
     batch = torch.from_numpy(np.stack([picture, picture[::-1]])).movedim(-1, 1).float() / 255
     damaged = degrade_batch(batch, EVERY, 9, first=4)
     for k, source in enumerate((picture, picture[::-1])):
-        np.testing.assert_array_equal((damaged[k].movedim(0, -1).numpy() * 255).round(), degrade(source, EVERY, [9, 4 + k]))
+        np.testing.assert_array_equal(
+            (damaged[k].movedim(0, -1).numpy() * 255).round(), degrade(source, EVERY, [9, 4 + k])
+        )
 
 
 def test_bad_settings_and_pictures_are_refused() -> None:

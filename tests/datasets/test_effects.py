@@ -45,7 +45,12 @@ def test_effects_have_dice_of_their_own(atlas: Atlas) -> None:
         assert all(o.effects is None for o in bare.objects)
         for one, other in zip(scene.objects, mirrored.objects, strict=True):
             assert one.effects is not None and other.effects is not None
-            assert one.effects.contact and one.effects.glow and not other.effects.contact and not other.effects.glow
+            assert (
+                one.effects.contact
+                and one.effects.glow
+                and not other.effects.contact
+                and not other.effects.glow
+            )
             assert one.effects.reflection == other.effects.reflection
     assert all(o.effects for o in lit.scene_like(plain.scene(4, 1), 4, 2).objects)
 
@@ -94,7 +99,9 @@ def test_a_glow_surrounds_the_object_in_its_colour(atlas: Atlas, square: Placed)
     assert lit[2, halo].min() > 0.99 and lit[:2, halo].max() < 0.01
 
 
-def test_black_at_low_alpha_survives_records_and_documents(atlas: Atlas, square: Placed, tmp_path: Path) -> None:
+def test_black_at_low_alpha_survives_records_and_documents(
+    atlas: Atlas, square: Placed, tmp_path: Path
+) -> None:
     scene = Scene(background=SceneSampler(atlas).scene(1, 0).background,
                   objects=(replace(square, effects=Effects(ground=0.5, contact=(0.2, 0.12, 0.02))),))  # fmt: skip
     record = scene_record(scene, Renderer(atlas).render([scene], SIDE, SIDE), 0)
@@ -102,7 +109,12 @@ def test_black_at_low_alpha_survives_records_and_documents(atlas: Atlas, square:
         writer.add("scene", record)
     [(_, read)] = read_shard(tmp_path / "records-000000.tar")
     document = LayeredImage.open(read.to_document().save(tmp_path / "scene.psd"))
-    for pixels in (record.stack()[1], read.stack()[1], read.to_document().leaves()[1].pixels, document.leaves()[1].pixels):
+    for pixels in (
+        record.stack()[1],
+        read.stack()[1],
+        read.to_document().leaves()[1].pixels,
+        document.leaves()[1].pixels,
+    ):
         faint = (pixels[..., 3] > 0) & (pixels[..., 3] < 40) & (pixels[..., :3].max(-1) == 0)
         assert np.count_nonzero(faint) > 100
     assert read.error() == 0

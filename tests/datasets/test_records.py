@@ -39,7 +39,10 @@ def same(a: Record, b: Record) -> bool:
     return (
         (a.caption, a.canvas, a.source) == (b.caption, b.canvas, b.source)
         and np.array_equal(a.merged, b.merged)
-        and all((x.box, x.caption, x.z) == (y.box, y.caption, y.z) and np.array_equal(x.rgba, y.rgba) for x, y in pairs)
+        and all(
+            (x.box, x.caption, x.z) == (y.box, y.caption, y.z) and np.array_equal(x.rgba, y.rgba)
+            for x, y in pairs
+        )
     )
 
 
@@ -61,7 +64,9 @@ def test_a_scenes_record_is_exact(atlas: Atlas) -> None:
 def test_layers_are_placed_by_copying(atlas: Atlas) -> None:
     made = record()
     placed = made.stack()[1]
-    assert placed[16, 26, 3] == made.layers[1].rgba[6, 6, 3] == 26  # a paste through its own alpha would leave 3
+    assert (
+        placed[16, 26, 3] == made.layers[1].rgba[6, 6, 3] == 26
+    )  # a paste through its own alpha would leave 3
     grey = on_grey(np.array([[[200, 100, 50, 128], [9, 9, 9, 0]]], np.uint8))
     assert grey.tolist() == [[[164, 114, 89], [128, 128, 128]]]
 
@@ -196,7 +201,9 @@ def animated() -> bytes:
         (lambda files: files.update({"r.json": b"[" * 100_000}), "nests too deep|not valid JSON"),
     ],
 )
-def test_hostile_shards_are_refused(tmp_path: Path, edit: Callable[[dict[str, bytes]], None], message: str) -> None:
+def test_hostile_shards_are_refused(
+    tmp_path: Path, edit: Callable[[dict[str, bytes]], None], message: str
+) -> None:
     path = hostile(tmp_path / "bad.tar", edit)
     with pytest.raises(InputError, match=message) as caught:
         list(read_shard(path))

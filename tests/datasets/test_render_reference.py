@@ -21,7 +21,9 @@ RICH = SceneSettings(max_objects=6, shadow_share=0.5, contact_share=0.5, reflect
 def test_both_renderers_draw_twenty_scenes_alike(atlas: Atlas, height: int, width: int) -> None:
     sampler = SceneSampler(atlas, settings=RICH)
     scenes = [sampler.scene(31, index) for index in range(20)]
-    scenes = [replace(s, background=replace(s.background, kind=BACKGROUNDS[k % 8])) for k, s in enumerate(scenes)]
+    scenes = [
+        replace(s, background=replace(s.background, kind=BACKGROUNDS[k % 8])) for k, s in enumerate(scenes)
+    ]
     kinds = {name for s in scenes for o in s.objects if o.effects for name in ("contact", "reflection", "glow")
              if getattr(o.effects, name)}  # fmt: skip
     assert kinds == {"contact", "reflection", "glow"}
@@ -32,7 +34,9 @@ def test_both_renderers_draw_twenty_scenes_alike(atlas: Atlas, height: int, widt
         tolerance = 1 / 255 + 1e-3
         np.testing.assert_allclose(batch.composite[index].movedim(0, -1), composite, atol=tolerance, rtol=0)
         np.testing.assert_allclose(ours[..., 3], layers[..., 3], atol=tolerance, rtol=0)
-        np.testing.assert_allclose(ours[..., :3] * ours[..., 3:], layers[..., :3] * layers[..., 3:], atol=tolerance, rtol=0)
+        np.testing.assert_allclose(
+            ours[..., :3] * ours[..., 3:], layers[..., :3] * layers[..., 3:], atol=tolerance, rtol=0
+        )
         seen = layers[..., 3] > 1e-3
         np.testing.assert_allclose(ours[seen], layers[seen], atol=tolerance, rtol=0)
 
