@@ -96,8 +96,14 @@ def _generate(results: Results) -> list[Figure]:
     found, judge = results.retrieval, results.judge
     note = "" if judge is None else f"true layers: {judge.top1:.1%} / {judge.top5:.1%}"
     return [
-        reached("text to layers: retrieval top-1", found and found.top1, 0.6, form=SHARE, note=note),
-        reached("text to layers: retrieval top-5", found and found.top5, 0.8, form=SHARE),
+        reached(
+            "text to layers: retrieval top-1",
+            None if found is None else found.top1,
+            0.6,
+            form=SHARE,
+            note=note,
+        ),
+        reached("text to layers: retrieval top-5", None if found is None else found.top5, 0.8, form=SHARE),
         told("text to layers: layers against redrawn composite", results.consistency, form=DB),
     ]
 
@@ -105,7 +111,8 @@ def _generate(results: Results) -> list[Figure]:
 def _boxes(results: Results) -> list[Figure]:
     boxes = results.boxes
     note = "" if boxes is None else f"{boxes.layers} layers"
-    figures = [reached("boxes given: mean IoU of visible alpha box", boxes and boxes.iou, 0.75, note=note)]
+    iou = None if boxes is None else boxes.iou
+    figures = [reached("boxes given: mean IoU of visible alpha box", iou, 0.75, note=note)]
     if boxes is not None:
         words = f"top-5 {boxes.retrieval.top5:.1%}"
         figures.append(told("boxes given: retrieval top-1", boxes.retrieval.top1, form=SHARE, note=words))

@@ -42,7 +42,7 @@ def by_palette(scene: EvaluationScene) -> list[np.ndarray]:
 
 def telea_background(scene: EvaluationScene) -> np.ndarray:
     """The background, uint8 (H, W, 4), with everything that the true object layers touch painted over."""
-    touched = (scene.objects[..., 3] > 0).any(0)
+    touched = np.any(scene.objects[..., 3] > 0, axis=0)
     colour = cutting.inpaint(scene.picture[..., :3], touched)
     return np.concatenate([colour, np.full((*colour.shape[:2], 1), 255, np.uint8)], 2)
 

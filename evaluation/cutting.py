@@ -97,7 +97,7 @@ def _matted(cv2: Any, picture: np.ndarray, inside: np.ndarray, box: Box) -> np.n
         return inside.astype(np.float64)
     unit = picture.astype(np.float64) / 255
     if find_spec("pymatting") is not None:
-        from pymatting import estimate_alpha_cf
+        from pymatting import estimate_alpha_cf  # the extra [matting]
 
         alpha = estimate_alpha_cf(unit, np.where(sure, 1.0, np.where(possible, 0.5, 0.0)))
     else:

@@ -49,7 +49,7 @@ def over(below: np.ndarray, above: np.ndarray) -> np.ndarray:
     return np.asarray(Image.alpha_composite(Image.fromarray(below), Image.fromarray(above)))
 
 
-def groups(layers: Sequence[np.ndarray]) -> list[list[int]]:
+def groups(layers: Sequence[np.ndarray] | np.ndarray) -> list[list[int]]:
     """Indices of layers, bottom to top, in groups bottom to top: no two layers of a group overlap (rule 1)."""
     shown = [layer[..., 3] > 0 for layer in layers]
     clash = [[bool((one & other).any()) for other in shown] for one in shown]
@@ -61,7 +61,7 @@ def groups(layers: Sequence[np.ndarray]) -> list[list[int]]:
     return found[::-1]
 
 
-def grouped(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
+def grouped(layers: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
     """The layers with every group merged into one, bottom to top."""
     return [reduce(over, [layers[i] for i in group]) for group in groups(layers)]
 
@@ -77,7 +77,7 @@ class _Pairs:
     def _colour(self, layer: np.ndarray) -> np.ndarray:
         """RGB that L1 compares, int16 (raw) or float32 (grey), in 0..255."""
         if id(layer) not in self._colours:
-            rgb = layer[..., :3].astype(np.int16)
+            rgb: np.ndarray = layer[..., :3].astype(np.int16)
             if self._variant == "grey":
                 alpha = layer[..., 3:].astype(np.float32) / 255
                 rgb = GREY + (rgb - GREY) * alpha
@@ -103,8 +103,8 @@ class _Pairs:
 
 
 def layerd_scores(
-    predicted: Sequence[np.ndarray],
-    truth: Sequence[np.ndarray],
+    predicted: Sequence[np.ndarray] | np.ndarray,
+    truth: Sequence[np.ndarray] | np.ndarray,
     *,
     variant: Variant = "raw",
     max_edits: int = MAX_EDITS,

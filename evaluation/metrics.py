@@ -12,6 +12,9 @@ import numpy as np
 
 from ..layers.composite import to_float
 
+Layers = Sequence[np.ndarray] | np.ndarray
+"""Straight RGBA layers (H, W, 4), bottom to top, as a list or stacked in one array."""
+
 Box = tuple[int, int, int, int]
 
 VISIBLE = 0.1
@@ -77,7 +80,7 @@ def soft_iou(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.minimum(one, other).sum()) / union if union else 1.0
 
 
-def flattened(layers: Sequence[np.ndarray]) -> np.ndarray:
+def flattened(layers: Layers) -> np.ndarray:
     """The stack's 'over' composite, float64 premultiplied H x W x 4 in [0, 1]."""
     result = np.zeros((*layers[0].shape[:2], 4))
     for layer in layers:
@@ -86,7 +89,7 @@ def flattened(layers: Sequence[np.ndarray]) -> np.ndarray:
     return result
 
 
-def joint_alpha(layers: Sequence[np.ndarray]) -> np.ndarray:
+def joint_alpha(layers: Layers) -> np.ndarray:
     """Alpha of the stack's composite, float64 H x W; zero for no layers is the caller's business."""
     clear = np.ones(layers[0].shape[:2])
     for layer in layers:
@@ -94,22 +97,22 @@ def joint_alpha(layers: Sequence[np.ndarray]) -> np.ndarray:
     return 1 - clear
 
 
-def recomposition_psnr(layers: Sequence[np.ndarray], picture: np.ndarray) -> float:
+def recomposition_psnr(layers: Layers, picture: np.ndarray) -> float:
     """PSNR in dB between what the layers flatten to and the picture they came from (premultiplied RGBA)."""
     return psnr(flattened(layers), premultiplied(picture))
 
 
-def composite_consistency(layers: Sequence[np.ndarray], redrawn: np.ndarray) -> float:
+def composite_consistency(layers: Layers, redrawn: np.ndarray) -> float:
     """PSNR in dB between what the layers flatten to and the composite that the model drew beside them."""
     return recomposition_psnr(layers, redrawn)
 
 
-def occluded(objects: Sequence[np.ndarray]) -> np.ndarray:
+def occluded(objects: Layers) -> np.ndarray:
     """bool H x W: where the object layers together cover more than half of the background."""
     return joint_alpha(objects) > COVERED
 
 
-def occluded_psnr(background: np.ndarray, truth: np.ndarray, objects: Sequence[np.ndarray]) -> float | None:
+def occluded_psnr(background: np.ndarray, truth: np.ndarray, objects: Layers) -> float | None:
     """PSNR in dB of the background's visible colour where the true ``objects`` hide it; None when they hide nothing."""
     where = occluded(objects) if len(objects) else np.zeros(truth.shape[:2], bool)
     if not where.any():
@@ -136,12 +139,12 @@ def box_iou(first: Box | None, second: Box | None) -> float:
     return shared / (_area(first) + _area(second) - shared)
 
 
-def count_layers(layers: Sequence[np.ndarray]) -> int:
+def count_layers(layers: Layers) -> int:
     """How many layers can be seen at all: alpha of 0.1 or more on at least a thousandth of the canvas."""
     return sum(float((_alpha(layer) >= VISIBLE).mean()) >= MIN_SHARE for layer in layers)
 
 
-def match_layers(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+def match_layers(predicted: Layers, truth: Layers) -> list[tuple[int, int]]:
     """Pairs (predicted, true) of the one-to-one assignment with the largest sum of soft IoU, sorted by the true index."""
     from scipy.optimize import linear_sum_assignment
 

@@ -56,8 +56,10 @@ def decompose_scenes(models: Models, scenes: Sequence[EvaluationScene], watch: W
 
     def run(chosen: Sequence[EvaluationScene], layers: int) -> Any:
         pictures = [scene.picture for scene in chosen]
-        size = {"height": models.size, "width": models.size}
-        return models.decompose(image=pictures, layers=layers, **size, **_common(models, chosen))
+        common = _common(models, chosen)
+        return models.decompose(
+            image=pictures, layers=layers, height=models.size, width=models.size, **common
+        )
 
     return _in_batches(scenes, run, watch)
 

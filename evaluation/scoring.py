@@ -10,6 +10,7 @@ import numpy as np
 
 from .layerd import Score, aggregate, layerd_scores
 from .metrics import (
+    Layers,
     alpha_mae,
     count_layers,
     gradient_error,
@@ -43,7 +44,7 @@ class SampleScore:
     count_error: int
 
 
-def score_sample(predicted: Sequence[np.ndarray], scene: EvaluationScene) -> SampleScore:
+def score_sample(predicted: Layers, scene: EvaluationScene) -> SampleScore:
     """``predicted``: uint8 (H, W, 4) layers, straight, bottom to top, at the scene's size."""
     layers, truth = list(predicted), list(scene.layers)
     pairs = match_layers(layers[1:], truth[1:])
@@ -64,7 +65,7 @@ def score_sample(predicted: Sequence[np.ndarray], scene: EvaluationScene) -> Sam
     )
 
 
-def clear_specks(layers: Sequence[np.ndarray], floor: int = SPECKS) -> list[np.ndarray]:
+def clear_specks(layers: Layers, floor: int = SPECKS) -> list[np.ndarray]:
     """Copies of uint8 layers, fully transparent where alpha is below ``floor``."""
     return [np.where(layer[..., 3:] >= floor, layer, np.uint8(0)) for layer in layers]
 
@@ -110,7 +111,7 @@ class MethodScore:
 
 
 def score_method(
-    title: str, stacks: Sequence[Sequence[np.ndarray]], scenes: Sequence[EvaluationScene], seconds: float
+    title: str, stacks: Sequence[Layers], scenes: Sequence[EvaluationScene], seconds: float
 ) -> MethodScore:
     """``stacks``: one per scene; ``seconds``: what making them all took."""
     samples = [score_sample(stack, scene) for stack, scene in zip(stacks, scenes, strict=True)]

@@ -101,8 +101,8 @@ def _ours(models: Models, picture: np.ndarray, layers: int) -> Callable[[int], A
     shared = _shared(models, layers)
 
     def run(seed: int) -> Any:
-        size = {"height": models.size, "width": models.size}
-        return models.decompose(image=picture, seed=seed, on_progress=lambda progress: None, **size, **shared)
+        arguments = dict(shared, seed=seed, height=models.size, width=models.size)
+        return models.decompose(image=picture, on_progress=lambda progress: None, **arguments)
 
     return run
 

@@ -47,7 +47,7 @@ def test_every_row_from_the_command_line(
         "not run",
         "",
     }
-    assert [method["title"] for method in found["methods"]][0] == "random"
+    assert found["methods"][0]["title"] == "random"
     assert len(found["methods"]) == 5 - len(found["not_run"]) and len(found["methods"][0]["samples"]) == 2
     assert found["codec"]["alpha_iou"] < 0.98 and found["speed"]["ratio"] > 0
     sheets = {"decompose_first20.png", "decompose_worst8.png", "generate_first20.png", "boxes_first20.png"}

@@ -40,5 +40,5 @@ def test_the_layers_are_the_picture(scenes: list[EvaluationScene]) -> None:
 def test_the_missing_font_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sprites, "FONT_FOLDERS", ())
     monkeypatch.setattr(module, "build_atlas", sprites.build_atlas.__wrapped__)
-    with pytest.raises(InputError, match="NotoColorEmoji.ttf is not installed"):
+    with pytest.raises(InputError, match=r"NotoColorEmoji\.ttf is not installed"):
         evaluation_scenes(1)
