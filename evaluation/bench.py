@@ -16,6 +16,7 @@ from .results import BoxScore, Results, mean_box_iou, score_codec
 from .retrieval import RetrievalScore, SpriteIndex, retrieval_score
 from .runs import (
     Models,
+    count_scenes,
     decompose_scenes,
     generate_in_boxes,
     generate_scenes,
@@ -79,6 +80,13 @@ class Bench:
         with self.part("scoring the model"):
             stacks = [one.layers for one in made]
             self.results.model = score_method(models.name, stacks, self.results.scenes, seconds)
+
+    def auto(self, models: Models) -> None:
+        """How many layers the model finds by itself."""
+        scenes = self.results.scenes
+        with self.part("counting layers") as watch:
+            counts = count_scenes(models, scenes, watch)
+        self.results.auto_errors = [n - len(s.layers) for n, s in zip(counts, scenes, strict=True)]
 
     def baselines(self, models: Models) -> None:
         """The same pictures without a model."""

@@ -104,12 +104,13 @@ def run_quality(
     began = time.perf_counter()
     bench = Bench(on_progress or (lambda what, done, total, left: None))
     rows = set(settings.rows)
-    unseen = bool({"codec", "decompose", "baselines", "speed"} & rows)
+    unseen = bool({"codec", "decompose", "baselines", "auto", "speed"} & rows)
     bench.draw_scenes(settings.scenes, models.size, unseen=unseen, known=bool({"generate", "boxes"} & rows))
     runs = {
         "codec": bench.codec,
         "decompose": bench.decompose,
         "baselines": bench.baselines,
+        "auto": bench.auto,
         "generate": bench.generate,
         "boxes": bench.boxes,
         "speed": bench.speed,

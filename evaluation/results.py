@@ -54,6 +54,8 @@ class Results:
     judge: RetrievalScore | None = None
     consistency: float | None = None
     boxes: BoxScore | None = None
+    auto_errors: list[int] | None = None
+    """Layers of `layers="auto"` less the true number, background included, one a scene."""
     speed: SpeedReport | None = None
     decomposed: list[Prediction] = field(default_factory=list)
     generated: list[Prediction] = field(default_factory=list)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..layers.composite import quantise
+from ..layers.document import Layer, LayeredImage
+from ..layers.edit import drop_empty
 from .scenes import EvaluationScene
 
 if TYPE_CHECKING:
@@ -62,6 +64,23 @@ def decompose_scenes(models: Models, scenes: Sequence[EvaluationScene], watch: W
         )
 
     return _in_batches(scenes, run, watch)
+
+
+def count_scenes(models: Models, scenes: Sequence[EvaluationScene], watch: Watch) -> list[int]:
+    """How many layers `layers="auto"` gives each picture: as many as the model may make, without the empty ones."""
+    most = models.decompose.config.max_layers
+
+    def run(chosen: Sequence[EvaluationScene], layers: int) -> Any:
+        pictures = [scene.picture for scene in chosen]
+        common = _common(models, chosen)
+        return models.decompose(image=pictures, layers=most, height=models.size, width=models.size, **common)
+
+    counts = []
+    for one in _in_batches(scenes, run, watch):
+        size = one.layers[0].shape[:2]
+        stack = tuple(Layer(pixels=layer) for layer in one.layers)
+        counts.append(len(drop_empty(LayeredImage(height=size[0], width=size[1], layers=stack)).layers))
+    return counts
 
 
 def generate_scenes(models: Models, scenes: Sequence[EvaluationScene], watch: Watch) -> list[Prediction]:

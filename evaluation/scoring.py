@@ -27,8 +27,8 @@ SPECKS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class SampleScore:
-    """One scene. ``raw``, ``grey``: the LayerD protocol and its grey variant. ``cleared``: the raw variant after the
-    prediction's alphas below 8/255 were set to 0. ``recomposition``, ``background`` in dB (``background`` None: the objects
+    """One scene. ``raw``, ``grey``: the LayerD protocol and its grey variant. ``cleared``: the raw variant after
+    alphas below 8/255 were set to 0 in prediction and truth alike (in one alone the groups would no longer correspond). ``recomposition``, ``background`` in dB (``background`` None: the objects
     hide nothing). ``alpha_mae``, ``gradient``: means over the objects, each against the predicted layer that fits it best.
     ``count_error``: layers that can be seen, predicted minus true."""
 
@@ -56,7 +56,7 @@ def score_sample(predicted: Layers, scene: EvaluationScene) -> SampleScore:
         objects=len(truth) - 1,
         raw=layerd_scores(layers, truth),
         grey=layerd_scores(layers, truth, variant="grey"),
-        cleared=layerd_scores(clear_specks(layers), truth),
+        cleared=layerd_scores(clear_specks(layers), clear_specks(truth)),
         recomposition=recomposition_psnr(layers, scene.picture),
         background=occluded_psnr(layers[0], truth[0], truth[1:]),
         alpha_mae=float(np.mean([alpha_mae(*pair) for pair in objects])),

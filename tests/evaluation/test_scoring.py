@@ -50,7 +50,7 @@ def test_dust_is_cleared_for_one_figure_only(scenes: list[EvaluationScene]) -> N
     for layer in dusty[1:]:
         layer[layer[..., 3] == 0] = (128, 128, 128, 3)
     score = score_sample(dusty, scene)
-    assert score.raw[0].iou < score.cleared[0].iou
+    assert score.raw[0].iou < score.cleared[0].iou == 1
     kept = clear_specks(dusty)[1][..., 3]
     assert not ((kept > 0) & (kept < 8)).any()
 
@@ -109,6 +109,8 @@ def test_the_table_holds_every_figure_of_the_issue(scenes: list[EvaluationScene]
         model=truth,
         baselines=[score_method("picture as one layer", flat, scenes, 0.1)],
         telea=18.0,
+        auto_errors=[0, 1, -1, 0],
+        auto_errors=[0, 0, 0, 2],
         retrieval=RetrievalScore(top1=0.7, top5=0.79, count=10),
         boxes=BoxScore(iou=0.8, layers=4, retrieval=RetrievalScore(top1=0.5, top5=0.6, count=4)),
         speed=SpeedReport(
@@ -135,8 +137,8 @@ def test_the_table_holds_every_figure_of_the_issue(scenes: list[EvaluationScene]
         ("pass", f"> {results.baselines[0].raw[0].iou:.3f}"),
         ("pass", ">= 28.0 dB"),
         ("pass", "> 18.0 dB"),
-        ("not built", ">= 70.0%"),
-        ("not built", ">= 95.0%"),
+        ("pass", ">= 70.0%"),
+        ("not yet", ">= 95.0%"),
         ("pass", ">= 60.0%"),
         ("not yet", ">= 80.0%"),
         ("pass", ">= 0.750"),
