@@ -109,7 +109,6 @@ def test_the_table_holds_every_figure_of_the_issue(scenes: list[EvaluationScene]
         model=truth,
         baselines=[score_method("picture as one layer", flat, scenes, 0.1)],
         telea=18.0,
-        auto_errors=[0, 1, -1, 0],
         auto_errors=[0, 0, 0, 2],
         retrieval=RetrievalScore(top1=0.7, top5=0.79, count=10),
         boxes=BoxScore(iou=0.8, layers=4, retrieval=RetrievalScore(top1=0.5, top5=0.6, count=4)),
