@@ -27,10 +27,11 @@ SPECKS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class SampleScore:
-    """One scene. ``raw``, ``grey``: the LayerD protocol and its grey variant. ``cleared``: the raw variant after
-    alphas below 8/255 were set to 0 in prediction and truth alike (in one alone the groups would no longer
-    correspond). ``recomposition``, ``background`` in dB (``background`` None: the objects hide nothing). ``alpha_mae``, ``gradient``: means over the objects, each against the predicted layer that fits it best.
-    ``count_error``: layers that can be seen, predicted minus true."""
+    """One scene. ``raw``, ``grey``: the LayerD protocol and its grey variant. ``cleared``: the raw variant after alphas
+    below 8/255 were set to 0 in prediction and truth alike (in one alone, the groups would no longer correspond).
+    ``recomposition``, ``background`` in dB (``background`` None: the objects hide nothing). ``alpha_mae``, ``gradient``:
+    means over the objects, each against the predicted layer that fits it best. ``count_error``: layers that can be seen,
+    predicted minus true."""
 
     index: int
     objects: int
