@@ -9,7 +9,7 @@ row inside a frame, frames follow one another in the given order, noisy frames f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -122,6 +122,50 @@ class Layout:
     ) -> Layout:
         """Qwen-Image-Layered T2L and MRT: noisy [composite, L1..LN], nothing given but text. Boxes as above."""
         return cls(height=height, width=width, frames=_stack(layers, boxes))
+
+    @classmethod
+    def missing_layers(
+        cls,
+        height: int,
+        width: int,
+        layers: int,
+        given: Collection[int],
+        boxes: Sequence[Box | None] | None = None,
+    ) -> Layout:
+        """Some layers from others (LASAGNA's background to foreground and back): noisy [composite, the missing layers],
+        then the clean layers ``given`` (numbers from 1, the background), each at its own index. Boxes as above.
+
+        Raises InputError when a given number is no layer or nothing is missing.
+        """
+        frames = _stack(layers, boxes)
+        known = sorted(set(given))
+        if any(not 1 <= number <= layers for number in known):
+            raise InputError(f"The given layers {known} must be numbers from 1 to {layers}.")
+        if len(known) == layers:
+            raise InputError("All layers are given, so there is nothing to make.")
+        clean = tuple(replace(frames[number], noisy=False) for number in known)
+        return cls(
+            height=height,
+            width=width,
+            frames=(*(frame for frame in frames if frame.index not in known), *clean),
+        )
+
+    @classmethod
+    def one_layer(cls, height: int, width: int) -> Layout:
+        """One transparent layer from text (LayerDiffuse, AlphaVAE): a single noisy frame at layer index 0."""
+        return cls(height=height, width=width, frames=(Frame(role=Role.LAYER, index=0),))
+
+    @classmethod
+    def object_with_effects(cls, height: int, width: int) -> Layout:
+        """LayerDecomp: noisy [background without the object, the object with its effects], then the clean composite at
+        layer index -1 and the object's mask at -2."""
+        frames = (
+            Frame(role=Role.BACKGROUND, index=1),
+            Frame(role=Role.LAYER, index=2),
+            Frame(role=Role.CONDITION, index=-1, noisy=False),
+            Frame(role=Role.MASK, index=-2, noisy=False),
+        )
+        return cls(height=height, width=width, frames=frames)
 
     def with_text(self, spans: Sequence[TextSpan]) -> Layout:
         """The same frames with other text spans; returns self when nothing changes, so that caches hit."""

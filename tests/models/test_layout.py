@@ -125,3 +125,28 @@ def test_wrong_stacks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(B, 4, C\)"):
         Layout.text_to_layers(2, 2, 1).crop(torch.zeros(1, 5, 1), 0)
     assert [frame.index for frame in Layout.image_to_layers(2, 2, 0).frames] == [0, -1]
+
+
+def test_missing_layers_keep_their_places() -> None:
+    layout = Layout.missing_layers(2, 3, 4, given=[4, 1], boxes=[None, (0, 0, 1, 2), None, None])
+    assert [(frame.index, frame.noisy) for frame in layout.frames] == [
+        (0, True),
+        (2, True),
+        (3, True),
+        (1, False),
+        (4, False),
+    ]
+    assert [frame.role for frame in layout.clean_frames] == [Role.BACKGROUND, Role.LAYER]
+    assert layout.num_noisy_tokens == 6 + 2 + 6
+    assert Layout.missing_layers(2, 3, 2, given=[]) == Layout.text_to_layers(2, 3, 2)
+    with pytest.raises(InputError, match="nothing to make"):
+        Layout.missing_layers(2, 3, 2, given=[1, 2])
+    with pytest.raises(InputError, match="from 1 to 2"):
+        Layout.missing_layers(2, 3, 2, given=[0])
+
+
+def test_one_layer_and_an_object_with_its_effects() -> None:
+    assert [(f.role, f.index, f.noisy) for f in Layout.one_layer(2, 2).frames] == [(Role.LAYER, 0, True)]
+    layout = Layout.object_with_effects(2, 2)
+    assert [(f.role, f.index) for f in layout.noisy_frames] == [(Role.BACKGROUND, 1), (Role.LAYER, 2)]
+    assert [(f.role, f.index) for f in layout.clean_frames] == [(Role.CONDITION, -1), (Role.MASK, -2)]
