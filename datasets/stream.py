@@ -1,62 +1,85 @@
-"""Endless training batches from procedural scenes, drawn in worker processes while the model trains."""
+"""Endless training crops from procedural scenes: described in worker processes, drawn by the process that owns the device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from .pack import PackedScenes, pack
 from .render import Renderer
 from .scenes import SceneSampler, SceneSettings
 from .sprites import Atlas
+from .windows import to_device, view
 
 
-class CropStream(IterableDataset[Tensor]):
-    """Batches (B, 4, crop, crop) of straight RGBA in [-1,1] for the codec: whole pictures, backgrounds and layers.
+@dataclass(frozen=True, kw_only=True)
+class CropPlan:
+    """Two crops of every scene, of its picture and of one layer: ``layer`` (n,), ``left`` and ``top`` (n, 2) int64 pixels."""
+
+    packed: PackedScenes
+    size: int
+    crop: int
+    layer: np.ndarray
+    left: np.ndarray
+    top: np.ndarray
+
+    def draw(self, renderer: Renderer) -> Tensor:
+        """(2n, 4, crop, crop) straight RGBA in [-1, 1] on the renderer's device: all pictures, then all layers."""
+        rendered, device = renderer.render(self.packed, self.size, self.size), renderer.device
+        every = torch.arange(len(self.packed), device=device)
+        layers = rendered.layers[every, to_device(self.layer, device)]
+        crops = []
+        for pictures, left, top in zip((rendered.composite, layers), self.left.T, self.top.T, strict=True):
+            crops.append(view(pictures, self.crop, self.crop)[every, :, to_device(top, device), to_device(left, device)])
+        return torch.cat(crops) * 2 - 1
+
+
+class CropStream(IterableDataset[CropPlan]):
+    """Plans for batches of ``batch`` crops, from scenes drawn at one of ``sizes`` pixels: around objects more often than
+    not, of whole pictures and of layers alike.
 
     Item k of worker w is a pure function of (seed, w, k): a resumed run goes on with fresh scenes by moving ``start``.
     """
 
     def __init__(
-        self, atlas: Atlas, *, size: int, crop: int, batch: int, seed: int = 1, start: int = 0
+        self, atlas: Atlas, *, sizes: tuple[int, ...], crop: int, batch: int, seed: int = 1, start: int = 0
     ) -> None:
-        self.atlas, self.size, self.crop, self.batch, self.seed, self.start = (
-            atlas,
-            size,
-            crop,
-            batch,
-            seed,
-            start,
-        )
+        self.atlas, self.sizes, self.crop, self.batch = atlas, sizes, crop, batch
+        self.seed, self.start = seed, start
 
-    def __iter__(self) -> Iterator[Tensor]:
-        torch.set_num_threads(1)
+    def __iter__(self) -> Iterator[CropPlan]:
         info = get_worker_info()
         workers, worker = (info.num_workers, info.id) if info else (1, 0)
-        sampler = SceneSampler(self.atlas, settings=SceneSettings(max_objects=3))
-        renderer = Renderer(self.atlas)
+        settings = SceneSettings(max_objects=3, contact_share=0.1, reflection_share=0.05, glow_share=0.05)
+        sampler = SceneSampler(self.atlas, settings=settings)
         index = self.start + worker
         while True:
-            scenes = [sampler.scene(self.seed, index * self.batch + i) for i in range(self.batch // 2)]
-            rng = np.random.default_rng([self.seed, index, 7])
-            rendered = renderer.render(scenes, self.size, self.size)
-            crops = []
-            for b, scene in enumerate(scenes):
-                layer = int(rng.integers(0, len(scene.objects) + 1))
-                for picture in (rendered.composite[b], rendered.layers[b, layer]):
-                    chosen = int(rng.integers(len(scene.objects))) if layer == 0 else layer - 1
-                    focus = scene.objects[chosen].centre
-                    corner = np.array(focus) * self.size - self.crop / 2 + rng.normal(0, self.crop / 4, 2)
-                    x, y = np.clip(corner.round().astype(int), 0, self.size - self.crop)
-                    crops.append(picture[:, y : y + self.crop, x : x + self.crop])
-            yield torch.stack(crops) * 2 - 1
+            yield self._plan(sampler, index)
             index += workers
 
+    def _plan(self, sampler: SceneSampler, index: int) -> CropPlan:
+        count = self.batch // 2
+        scenes = [sampler.scene(self.seed, index * count + i) for i in range(count)]
+        rng = np.random.default_rng([self.seed, index, 7])
+        size = int(rng.choice(self.sizes))
+        objects = np.array([len(scene.objects) for scene in scenes])
+        layer = rng.integers(0, objects + 1)
+        focus = np.where(layer == 0, rng.integers(0, objects), layer - 1)
+        centres = np.array([s.objects[k].centre for s, k in zip(scenes, focus, strict=True)])
+        corners = centres[:, None] * size - self.crop / 2 + rng.normal(0, self.crop / 4, (count, 2, 2))
+        corners = np.clip(corners.round().astype(np.int64), 0, size - self.crop)
+        return CropPlan(
+            packed=pack(scenes), size=size, crop=self.crop, layer=layer, left=corners[..., 0], top=corners[..., 1]
+        )
 
-def loader(stream: IterableDataset, *, workers: int) -> Iterator:
+
+def loader(stream: IterableDataset, *, workers: int) -> Iterator[Any]:
     """Iterate the stream with ``workers`` processes (0: in this one)."""
     options = {"prefetch_factor": 4, "persistent_workers": True} if workers else {}
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, **options))

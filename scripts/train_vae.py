@@ -1,105 +1,140 @@
-"""Train the embedded RGBA codec: `python -P scripts/train_vae.py --out runs/vae --minutes 30`. Resumes by itself."""
+"""Train the embedded RGBA codec: `python -P scripts/train_vae.py --out runs/vae --minutes 30`.
+
+Resumes from --out by itself. Small crops first, whole pictures at the end, so that the codec's one attention layer meets
+the sizes it will work at; the rate decays to zero by then. Ends by writing the diffusers folder vae/ (averaged weights,
+bf16, latents measured) into --out.
+"""
 
 from __future__ import annotations
 
 import argparse
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
-from acetate.datasets.sprites import build_atlas
+from acetate.datasets.render import Renderer
+from acetate.datasets.sprites import Atlas, build_atlas
 from acetate.datasets.stream import CropStream, loader
 from acetate.models.codecs import install_still_convolutions
 from acetate.training.ema import EMA
 from acetate.training.log import RunLog
 from acetate.training.muon import Muon, split_parameters
+from acetate.training.precision import mixed
+from acetate.training.processes import average_gradients
 from acetate.training.vae import VAELossSettings, clear_video_taps, measure_latents, vae_loss
 
-CONFIG = dict(
-    base_dim=24,
-    z_dim=32,
-    dim_mult=[1, 2, 3, 4],
-    num_res_blocks=1,
-    temperal_downsample=[False, False, False],
-    input_channels=4,
-)
+HEADS = ("encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Until ``until`` of the time: crops of ``crop`` pixels from pictures of ``sizes``, ``batch`` a step."""
+
+    until: float
+    crop: int
+    sizes: tuple[int, ...]
+    batch: int
+
+
+STAGES = {
+    "cpu": (Stage(0.85, 64, (128, 256), 16), Stage(1.0, 128, (128, 256), 4)),
+    "cuda": (
+        Stage(0.6, 64, (128, 256), 384),
+        Stage(0.85, 128, (128, 256), 96),
+        Stage(1.0, 256, (256,), 24),
+    ),
+}
+
+
+def rate(share: float, steps: int) -> float:
+    """Factor of the learning rate: a short warm-up, a fifth of the time at the top, then a cosine down to zero."""
+    falling = 1.0 if share < 0.2 else 0.5 + 0.5 * math.cos(math.pi * (share - 0.2) / 0.8)
+    return min(1.0, (steps + 1) / 50) * falling
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/vae"))
-    parser.add_argument(
-        "--minutes", type=float, default=30, help="stop after this long; the rate decays to zero by then"
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, help="crops a step (default 16 on cpu, 256 on cuda)")
-    parser.add_argument("--crop", type=int, default=64)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--device", choices=tuple(STAGES), default="cpu")
+    parser.add_argument("--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here")
+    parser.add_argument("--channels", type=int, default=16, help="latent channels")
+    parser.add_argument("--workers", type=int, help="processes that describe scenes")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rehearse", action="store_true", help="one minute, to see that everything works")
     args = parser.parse_args()
-    batch = args.batch or (16 if args.device == "cpu" else 256)
     minutes = 1.0 if args.rehearse else args.minutes
+    workers = (1 if args.device == "cpu" else 13) if args.workers is None else args.workers
     torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    vae = AutoencoderKLQwenImage(**CONFIG).to(args.device)
+    torch.manual_seed(args.seed)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    accelerator = Accelerator(cpu=args.device == "cpu")
+    device = accelerator.device
+    vae = AutoencoderKLQwenImage(
+        base_dim=24,
+        z_dim=args.channels,
+        dim_mult=[1, 2, 3, 4],
+        num_res_blocks=1,
+        temperal_downsample=[False, False, False],
+        input_channels=4,
+    ).to(device)
     restore = install_still_convolutions(vae, channels_last=True)
-    matrices, others = split_parameters(
-        vae, ("encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv")
-    )
-    optimiser = Muon(matrices, others, lr=0.012, adamw_lr=2e-3)
-    ema, step, state_file = EMA(vae, 0.995), 0, args.out / "state.pt"
+    optimiser = Muon(*split_parameters(vae, HEADS), lr=0.012, adamw_lr=2e-3)
+    ema, step, state_file = EMA(vae, 0.998), 0, args.out / "state.pt"
     if state_file.exists():
-        state = torch.load(state_file, map_location=args.device)
+        state = torch.load(state_file, map_location=device)
         vae.load_state_dict(state["vae"])
         optimiser.load_state_dict(state["optimiser"])
         ema.load_state_dict(state["ema"])
         step = state["step"]
-    atlas = build_atlas()
-    batches = loader(CropStream(atlas, size=128, crop=args.crop, batch=batch, start=step), workers=1)
-    log, settings, began, saved, first = (
-        RunLog(args.out / "log.jsonl"),
-        VAELossSettings(),
-        time.monotonic(),
-        time.monotonic(),
-        step,
-    )
-    while True:
-        share = (time.monotonic() - began) / (60 * minutes)
-        if share >= 1:
-            break
-        optimiser.scale_lr(
-            min(1, (step - first + 1) / 50)
-            * (1.0 if share < 0.2 else 0.5 + 0.5 * math.cos(math.pi * (share - 0.2) / 0.8))
-        )
-        loss, seen = vae_loss(vae, next(batches).to(args.device), settings)
+    atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
+    renderer, stages = Renderer(atlas, device), list(STAGES[args.device])
+    log, settings = RunLog(args.out / "log.jsonl"), VAELossSettings()
+    began = saved = time.monotonic()
+    torch.manual_seed(args.seed + 1 + accelerator.process_index)
+    first, stage, plans, seen = step, None, iter(()), 0
+    while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
+        if stage is None or share >= stage.until:
+            stage = next(s for s in stages if share < s.until)
+            stream = CropStream(atlas, sizes=stage.sizes, crop=stage.crop, batch=stage.batch, seed=1 + args.seed + accelerator.process_index, start=step * 64)
+            plans = loader(stream, workers=workers)
+        optimiser.scale_lr(rate(share, step - first))
+        pixels = next(plans).draw(renderer)
+        loss, figures = vae_loss(vae, pixels, settings)
         optimiser.zero_grad()
         loss.backward()
+        average_gradients(accelerator, vae.parameters())
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
         ema.update(vae)
-        step += 1
+        step, seen = step + 1, seen + len(pixels)
         if step % 50 == 0:
-            log.write(step=step, loss=float(loss), share=share, **seen)
+            shown = {name: float(value) for name, value in figures.items()}
+            log.write(step=step, loss=float(loss), share=share, crop=stage.crop, crops=seen, **shown)
         if time.monotonic() - saved > 180:
             saved = save(args.out, vae, optimiser, ema, step)
     save(args.out, vae, optimiser, ema, step)
     vae.load_state_dict(ema.shadow)
     clear_video_taps(vae)
-    mean, std = measure_latents(vae, [next(batches).to(args.device) for _ in range(16)])
+    pictures = [next(plans).draw(renderer) for _ in range(16)]
+    with mixed(device.type):
+        mean, std = measure_latents(vae, pictures)
     restore()
     vae.register_to_config(latents_mean=mean, latents_std=std)
-    vae.to(torch.bfloat16).save_pretrained(args.out / "vae")
+    vae.to("cpu", torch.bfloat16).save_pretrained(args.out / "vae")
 
 
 def save(out: Path, vae: AutoencoderKLQwenImage, optimiser: Muon, ema: EMA, step: int) -> float:
     """Write the state beside its place and rename it; returns the time."""
-    torch.save(
-        {"vae": vae.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state_dict(), "step": step},
-        out / "state.tmp",
-    )
+    state = {"vae": vae.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state_dict(), "step": step}
+    torch.save(state, out / "state.tmp")
     (out / "state.tmp").replace(out / "state.pt")
     return time.monotonic()
 

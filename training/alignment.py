@@ -2,13 +2,15 @@
 
 From the image tokens after a middle block, one linear layer tells for each token of the condition which layer is seen
 there, and for each token of a layer how much of it the layer covers. It shapes the features early in training and is
-then let go, as HASTE (Wang et al. 2025) found best; nothing of it remains in the model.
+then let go, as HASTE (Wang et al. 2025) found best: at a fixed share of the run, or as soon as its gradient turns against
+the loss's. Nothing of it remains in the model.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,9 +29,14 @@ class LayerAlignment(nn.Module):
     def _keep(self, module: nn.Module, args: object, output: tuple[Tensor, Tensor]) -> None:
         self._hidden = output[1]
 
+    def forget(self) -> None:
+        """Drop what the last forward pass left here, and the graph behind it."""
+        self._hidden = None
+
     def loss(self, layout: Layout, coverage: Tensor, visible: Tensor) -> Tensor:
         """Cross-entropy of both predictions for the last forward pass. coverage, visible: (B, N, tokens) in [0, 1], a
-        layer's mean alpha and its share of what is seen, bottom to top, over the full token grid."""
+        layer's mean alpha and its share of what is seen, bottom to top, over the full token grid. A frame beyond the N
+        layers is empty."""
         if self._hidden is None:
             raise RuntimeError("run the transformer before asking for the alignment loss")
         hidden, self._hidden = self._hidden.float(), None
@@ -41,7 +48,25 @@ class LayerAlignment(nn.Module):
                 logits = self.seen(part)[..., : share.shape[-1]]
                 total = total - (share * F.log_softmax(logits, -1)).sum(-1).mean()
             elif frame.index >= 2:
-                share = layout.crop(coverage[:, frame.index - 1, :, None], frame)[..., 0]
+                known = frame.index <= coverage.shape[1]
+                full = coverage[:, frame.index - 1] if known else torch.zeros_like(coverage[:, 0])
+                share = layout.crop(full[..., None], frame)[..., 0]
                 logits = self.covered(part)[..., 0]
                 total = total + F.binary_cross_entropy_with_logits(logits, share) / visible.shape[1]
         return total
+
+
+class GradientCosine:
+    """Whether the head still helps: the cosine between the gradients of both losses at one weight, averaged; ``ended``
+    once the average falls below 0 (HASTE's rule)."""
+
+    def __init__(self, weight: Tensor, keep: float = 0.7) -> None:
+        self.weight, self.keep, self.mean, self.ended = weight, keep, None, False
+        self.mean: float | None
+
+    def update(self, loss: Tensor, extra: Tensor) -> None:
+        """Take in one measurement; both graphs stay alive."""
+        gradients = [torch.autograd.grad(x, self.weight, retain_graph=True)[0].flatten() for x in (loss, extra)]
+        cosine = float(F.cosine_similarity(*gradients, dim=0))
+        self.mean = cosine if self.mean is None else self.keep * self.mean + (1 - self.keep) * cosine
+        self.ended = self.ended or self.mean < 0

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..models.backbones.qwen import QwenBackbone
 from ..models.layout import Layout
 from ..models.text import TextFeatures
+from .precision import mixed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,9 +50,9 @@ def flow_loss(
     """Weighted velocity error, a scalar. tokens (B, S, C) clean; weights and noise over the noisy tokens; sigma (B,)."""
     clean = tokens[:, layout.noisy_slice]
     level = sigma.view(-1, 1, 1)
-    mixed = torch.cat([(1 - level) * clean + level * noise, tokens[:, clean.shape[1] :]], 1)
-    with torch.autocast(tokens.device.type, torch.bfloat16):
-        velocity = backbone.velocity(mixed, sigma, text, layout)
+    noised = torch.cat([(1 - level) * clean + level * noise, tokens[:, clean.shape[1] :]], 1)
+    with mixed(tokens.device.type):
+        velocity = backbone.velocity(noised, sigma, text, layout)
     error = (velocity.float() - (noise - clean)).square().mean(-1)
     return (error * weights).sum() / weights.sum()
 

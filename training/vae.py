@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLQwenImage
 from torch import Tensor
 
+from .precision import mixed
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VAELossSettings:
@@ -47,9 +49,10 @@ def premultiplied(pixels: Tensor) -> Tensor:
 
 def vae_loss(
     vae: AutoencoderKLQwenImage, pixels: Tensor, settings: VAELossSettings
-) -> tuple[Tensor, dict[str, float]]:
-    """Loss of a batch (B, 4, H, W) in [-1,1] and what to log (PSNR of premultiplied RGBA in dB, latent scale)."""
-    with torch.autocast(pixels.device.type, torch.bfloat16):
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of a batch (B, 4, H, W) in [-1,1] and what to log (PSNR of premultiplied RGBA in dB, latent scale), left on the
+    device."""
+    with mixed(pixels.device.type):
         mean = encode_moments(vae, pixels)[:, : vae.config.z_dim]
         decoded = decode_pixels(vae, mean + settings.noise * torch.randn_like(mean))
     mean, decoded = mean.float(), decoded.float()
@@ -69,7 +72,7 @@ def vae_loss(
     with torch.no_grad():
         shown = premultiplied(decoded.clamp(-1, 1)) - target
         psnr = -10 * torch.log10(shown.square().mean())
-    return loss, {"psnr": float(psnr), "latent_std": float(mean.detach().std())}
+    return loss, {"psnr": psnr, "latent_std": mean.detach().std()}
 
 
 @torch.no_grad()

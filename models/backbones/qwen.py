@@ -25,16 +25,23 @@ _ABSENT = object()
 
 
 class QwenBackbone:
-    """One adapter per transformer; several layouts may be installed one inside the other.
+    """One adapter per transformer; several layouts may be installed one inside the other. ``frequencies`` are what the
+    attention processors get for a layout, the stock complex ones by default.
 
     Raises InputError when the frame embedding's width is not the transformer's.
     """
 
-    def __init__(self, transformer: Any, frame_embedding: FrameEmbedding | None = None) -> None:
+    def __init__(
+        self,
+        transformer: Any,
+        frame_embedding: FrameEmbedding | None = None,
+        *,
+        frequencies: LayoutFrequencies | None = None,
+    ) -> None:
         self.transformer = transformer
         self.frame_embedding = frame_embedding
         self.patch_size = int(transformer.config.patch_size)
-        self._frequencies = LayoutFrequencies(
+        self._frequencies = frequencies or LayoutFrequencies(
             transformer.pos_embed, layer_axis=bool(transformer.config.use_layer3d_rope)
         )
         self._layouts: list[Layout] = []

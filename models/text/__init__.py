@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from .embedded import PROMPT_TOKENS, EmbeddedTextEncoder, build_encoder, build_tokenizer
+from .embedded import LAYER_TOKENS, PROMPT_TOKENS, EmbeddedTextEncoder, build_encoder, build_tokenizer
 from .features import LayerPrompts, TextEncoder, TextFeatures
 from .qwen import QwenTextEncoder
 
 __all__ = [
+    "LAYER_TOKENS",
     "PROMPT_TOKENS",
     "EmbeddedTextEncoder",
     "LayerPrompts",

@@ -1,6 +1,6 @@
 """Text encoding of the embedded model: a word-level tokenizer and a small T5 encoder, trained by this repository.
 
-Every prompt is 24 tokens, padded and masked; the scene prompt and each layer's prompt are encoded on their own, so a
+A scene prompt has at most 48 tokens, a layer's prompt at most 16, padded and masked; each is encoded on its own, so a
 layer prompt means the same whatever the others say. It knows nothing of images or of how the tokens are attended to.
 """
 
@@ -18,7 +18,10 @@ from .features import LayerPrompts, TextFeatures, check_layer_prompts
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
-PROMPT_TOKENS = 24
+PROMPT_TOKENS = 48
+"""Length of the scene prompt's span where layers have prompts too; alone it is as long as the longest prompt."""
+LAYER_TOKENS = 16
+"""Length of the span of a layer's prompt."""
 PAD, UNK, EOS = "[PAD]", "[UNK]", "[EOS]"
 SPECIAL_TOKENS = (PAD, UNK, EOS)  # ids 0, 1, 2
 
@@ -92,34 +95,57 @@ class EmbeddedTextEncoder:
         """Width of the embeddings."""
         return int(self.encoder.config.d_model)
 
-    def tokenize(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n, 24) int64 ids and (n, 24) bool mask; longer texts are cut, the last visible token is always [EOS]."""
-        batch = self.tokenizer(
+    def tokenize(self, texts: Sequence[str], length: int = PROMPT_TOKENS) -> torch.Tensor:
+        """(n, length) int64 ids, 0 where there is no word; longer texts are cut, the last word is always [EOS]."""
+        return self.tokenizer(
             [text or "" for text in texts],
             padding="max_length",
             truncation=True,
-            max_length=PROMPT_TOKENS,
+            max_length=length,
             return_tensors="pt",
-        )
-        return batch["input_ids"], batch["attention_mask"].bool()
+        )["input_ids"]
 
     def encode(self, prompts: Sequence[str], layer_prompts: LayerPrompts | None = None) -> TextFeatures:
-        """(B, 24 * spans, dim): the scene's span, then one span per layer that has a prompt in any row.
+        """(B, T, dim): the scene's span, then one span per layer that has a prompt in any row.
 
         An empty prompt is one visible [EOS]; padding is zero and masked.
         """
         rows = check_layer_prompts(prompts, layer_prompts)
         used = [i for i in range(len(rows[0])) if any(row[i] is not None for row in rows)]
-        texts = [[prompt, *(row[i] or "" for i in used)] for prompt, row in zip(prompts, rows, strict=True)]
-        ids, mask = self.tokenize([text for group in texts for text in group])
-        device = self.encoder.get_input_embeddings().weight.device
-        ids, mask = ids.to(device), mask.to(device)
-        hidden = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        hidden = hidden * mask[..., None].to(hidden.dtype)
-        batch = len(prompts)
-        spans = (TextSpan(length=PROMPT_TOKENS), *(TextSpan(length=PROMPT_TOKENS, index=i + 1) for i in used))
-        return TextFeatures.from_embeds(
-            hidden.reshape(batch, len(spans) * PROMPT_TOKENS, -1),
-            mask.reshape(batch, len(spans) * PROMPT_TOKENS),
-            spans,
+        scene = self.tokenize(prompts)
+        layers = self.tokenize([row[i] or "" for row in rows for i in used], LAYER_TOKENS) if used else scene[:0]
+        return self.encode_ids(
+            scene, layers.view(len(rows), len(used), LAYER_TOKENS) if used else None, [i + 1 for i in used]
         )
+
+    def encode_ids(
+        self, scene: torch.Tensor, layers: torch.Tensor | None = None, indices: Sequence[int] = ()
+    ) -> TextFeatures:
+        """The same from ids: ``scene`` (B, 48) and ``layers`` (B, n, 16) int64, whose spans belong to the layers
+        ``indices``. The ids may live on the CPU whatever the encoder's device."""
+        device = self.encoder.get_input_embeddings().weight.device
+        if layers is None:
+            length = max(1, int((scene != 0).any(0).sum()))
+            return self._features(*self._hidden(scene[:, :length], device), (TextSpan(length=length),))
+        batch = len(scene)
+        whole, shown = self._hidden(scene, device)
+        parts, seen = self._hidden(layers.flatten(0, 1), device)
+        spans = (
+            TextSpan(length=scene.shape[1]),
+            *(TextSpan(length=LAYER_TOKENS, index=index) for index in indices),
+        )
+        hidden = torch.cat([whole, parts.reshape(batch, -1, parts.shape[-1])], 1)
+        return self._features(hidden, torch.cat([shown, seen.reshape(batch, -1)], 1), spans)
+
+    def _hidden(self, ids: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = ids.to(device, non_blocking=True)
+        mask = ids != 0
+        hidden = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return hidden * mask[..., None].to(hidden.dtype), mask
+
+    @staticmethod
+    def _features(hidden: torch.Tensor, mask: torch.Tensor, spans: tuple[TextSpan, ...]) -> TextFeatures:
+        if mask.device.type == "cpu":
+            return TextFeatures.from_embeds(hidden, mask, spans)
+        # Elsewhere, asking whether the mask hides anything would wait for the device; one token is always seen.
+        return TextFeatures(embeds=hidden, mask=None if hidden.shape[1] == 1 else mask, spans=spans)

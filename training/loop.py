@@ -1,0 +1,213 @@
+"""The training loop: several tasks a step, a rate that falls to zero when the time is up, an average of the weights.
+
+One loop for a CPU, a GPU or several of them (``accelerate``). Time, not steps, is what a run is given: it warms up, holds,
+and decays over its last part. State is saved every few minutes and a run resumes from it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from .alignment import GradientCosine, LayerAlignment
+from .ema import EMA
+from .flow import FlowSettings, draw_sigma, pack_frames
+from .log import RunLog
+from .model import LayersModel, export
+from .muon import Muon
+from .pool import Pool
+from .processes import average_gradients
+from .tasks import TaskBatch, TaskSettings, next_batch
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopSettings:
+    """``minutes`` to train; ``batches`` a step, of one task each; shares of the time in 0..1.
+
+    ``align``: weight of the alignment head until ``align_until``, or until its gradient no longer agrees with the loss's.
+    ``large``: share of chunks on large grids at the start, and at the end of the hold. ``flows``: noise levels by task.
+    """
+
+    minutes: float
+    batches: int = 3
+    warm_up: int = 80
+    decay: float = 0.4
+    muon_lr: float = 0.02
+    adamw_lr: float = 1.5e-3
+    muon: bool = True
+    average: float = 0.999
+    align: float = 0.5
+    align_until: float = 0.4
+    large: tuple[float, float] = (0.1, 0.85)
+    seed: int = 0
+    log_every: int = 50
+    validate_every: float = 120.0
+    save_every: float = 180.0
+    flows: dict[str, FlowSettings] = field(
+        default_factory=lambda: {
+            "image": FlowSettings(mean=0.8),
+            "object": FlowSettings(mean=0.8),
+            "missing": FlowSettings(mean=0.5),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.batches < 1:
+            raise ValueError("a run needs some minutes and at least one batch a step")
+        for name in ("decay", "align_until"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share of the time and must lie in 0..1")
+
+    def rate(self, share: float, steps: int) -> float:
+        """Factor of the learning rates after ``share`` of the time and ``steps`` steps of this run."""
+        return min(1.0, (steps + 1) / self.warm_up, max(0.0, (1 - share) / self.decay))
+
+    def large_share(self, share: float) -> float:
+        """Share of chunks on large grids: low for a quarter of the time, then rising until the decay begins."""
+        low, high = self.large
+        along = (share - 0.25) / max(1e-6, 1 - self.decay - 0.25)
+        return low + (high - low) * min(1.0, max(0.0, along))
+
+
+class Trainer:
+    """One run. ``large`` is what the workers read to choose their grids."""
+
+    def __init__(
+        self,
+        model: LayersModel,
+        pool: Pool,
+        validation: Sequence[TaskBatch],
+        settings: LoopSettings,
+        tasks: TaskSettings,
+        accelerator: Accelerator,
+        large: Synchronized,
+        out: Path,
+    ) -> None:
+        self.model, self.pool, self.validation = model, pool, validation
+        self.settings, self.tasks, self.accelerator, self.large, self.out = settings, tasks, accelerator, large, out
+        matrices, others = model.groups()
+        if not settings.muon:
+            matrices, others = [], [*matrices, *others]
+        self.optimiser = Muon(matrices, others, lr=settings.muon_lr, adamw_lr=settings.adamw_lr)
+        block = model.settings.blocks // 2
+        self.alignment = LayerAlignment(model.transformer, dim=model.settings.width, block=block, max_layers=6)
+        self.alignment.to(accelerator.device)
+        self.head = torch.optim.AdamW(self.alignment.parameters(), lr=2e-3)
+        probe = model.transformer.transformer_blocks[block].img_mlp.net[2].weight
+        self.cosine = GradientCosine(probe)
+        self.ema = EMA(model, settings.average)
+        self.step = 0
+        self.log = RunLog(out / "log.jsonl")
+        self._sums: dict[str, list[Tensor]] = {}
+        self._tokens = 0
+
+    def run(self) -> None:
+        """Train for the settings' minutes, then write state, a last validation and the model's folders."""
+        s, first, began = self.settings, self.step, time.monotonic()
+        rng = np.random.default_rng([s.seed, self.step, self.accelerator.process_index])
+        saved = checked = began
+        while (share := (time.monotonic() - began) / (60 * s.minutes)) < 1:
+            self.large.value = s.large_share(share)
+            self.optimiser.scale_lr(s.rate(share, self.step - first))
+            self._step(rng, share)
+            now = time.monotonic()
+            if self.step % s.log_every == 0:
+                self._report(share, now - began)
+            if now - checked > s.validate_every:
+                checked = now
+                self.log.write(step=self.step, **self.validate())
+            if now - saved > s.save_every and self.accelerator.is_main_process:
+                saved = now
+                self.save()
+        if self.accelerator.is_main_process:
+            self.log.write(step=self.step, share=1.0, **self.validate())
+            export(self.model, self.ema.shadow, self.out)
+
+    def _step(self, rng: np.random.Generator, share: float) -> None:
+        s = self.settings
+        self.optimiser.zero_grad(set_to_none=True)
+        self.head.zero_grad(set_to_none=True)
+        aligning = s.align if share < s.align_until and not self.cosine.ended else 0.0
+        for number in range(s.batches):
+            batch = next_batch(self.pool, self.tasks, rng)
+            sigma = draw_sigma(len(batch), s.flows.get(batch.task, FlowSettings()), batch.latents.device)
+            loss = self.model(batch, sigma)
+            total = loss
+            if aligning and batch.task == "image":
+                extra = self.alignment.loss(batch.layout, batch.coverage, batch.visible)
+                if self.step % 100 == 0 and number == 0:
+                    self.cosine.update(loss, extra)
+                total = loss + aligning * extra
+                self._sums.setdefault("align", []).append(extra.detach())
+            else:
+                self.alignment.forget()
+            (total / s.batches).backward()
+            self._sums.setdefault(batch.task, []).append(loss.detach())
+            self._tokens += len(batch) * batch.layout.num_image_tokens
+        average_gradients(self.accelerator, [*self.model.parameters(), *self.alignment.parameters()])
+        self._sums.setdefault("norm", []).append(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
+        self.optimiser.step()
+        if aligning:
+            self.head.step()
+        self.ema.update(self.model)
+        self.step += 1
+
+    def _report(self, share: float, seconds: float) -> None:
+        means = {k: float(torch.stack(v).mean()) for k, v in self._sums.items()}
+        counted = {"tokens": self._tokens, "scenes": self.pool.scenes, "tokens_per_second": self._tokens / seconds}
+        cosine = {} if self.cosine.mean is None else {"cosine": self.cosine.mean}
+        if self.accelerator.is_main_process:
+            self.log.write(step=self.step, share=share, **means, **counted, **cosine)
+        self._sums = {}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Velocity error of the averaged weights on the fixed batches at fixed noise, over five noise levels, by task."""
+        kept = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.ema.shadow)
+        result: dict[str, list[float]] = {}
+        for i, batch in enumerate(self.validation):
+            generator = torch.Generator().manual_seed(i)
+            tokens = pack_frames(self.model.backbone, batch.latents, batch.layout)[:, batch.layout.noisy_slice]
+            noise = torch.randn(tokens.shape, generator=generator).to(tokens.device)
+            for level in LEVELS:
+                sigma = torch.full((len(batch),), level, device=tokens.device)
+                loss = float(self.model(batch, sigma, noise))
+                result.setdefault(f"val_{batch.task}", []).append(loss)
+                result.setdefault(f"val_{batch.task}_{level}", []).append(loss)
+        self.alignment.forget()
+        self.model.load_state_dict(kept)
+        return {k: sum(v) / len(v) for k, v in result.items()}
+
+    def save(self) -> None:
+        """Write the state beside its place and rename it."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "ema": self.ema.state_dict(),
+            "step": self.step,
+        }
+        torch.save(state, self.out / "state.tmp")
+        (self.out / "state.tmp").replace(self.out / "state.pt")
+
+    def resume(self) -> bool:
+        """Go on from a saved state, if there is one."""
+        path = self.out / "state.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.accelerator.device)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.ema.load_state_dict(state["ema"])
+        self.step = state["step"]
+        return True

@@ -1,0 +1,140 @@
+"""The embedded layered model as one module that learns: transformer, text encoder and frame embedding.
+
+The parts are exactly the classes of the published model; this module adds how they begin, which optimiser takes which
+parameter, how they run fast on the device at hand, and how they are written as diffusers folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import QwenImageTransformer2DModel
+from torch import Tensor, nn
+
+from ..models.backbones.qwen import QwenBackbone
+from ..models.backbones.qwen_rope import Frequencies, LayoutFrequencies
+from ..models.frame_embedding import FrameEmbedding
+from ..models.layout import Layout
+from ..models.text.embedded import EmbeddedTextEncoder, build_encoder, build_tokenizer
+from .attention import FlashAttention, MatmulAttention
+from .flow import flow_loss, pack_frames, pack_weights
+from .muon import split_parameters
+from .precision import mixed
+from .tasks import TaskBatch
+
+PARTS = ("transformer", "text_encoder", "frame_embedding")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSettings:
+    """Sizes. ``axes``: channels of a head that turn with layer, row and column; they add up to ``head_dim``."""
+
+    latent_channels: int
+    heads: int = 4
+    head_dim: int = 56
+    blocks: int = 8
+    axes: tuple[int, int, int] = (8, 24, 24)
+    text_dim: int = 128
+    text_blocks: int = 2
+    text_heads: int = 4
+
+    def __post_init__(self) -> None:
+        if sum(self.axes) != self.head_dim:
+            raise ValueError(f"the axes {self.axes} must add up to the head's {self.head_dim} channels")
+
+    @property
+    def width(self) -> int:
+        return self.heads * self.head_dim
+
+
+class _RealFrequencies(LayoutFrequencies):
+    """Cosines and sines instead of complex numbers, which torch's compiler cannot handle."""
+
+    def _compute(self, layout: Layout) -> Frequencies:
+        image, text = super()._compute(layout)
+        return torch.view_as_real(image).contiguous(), torch.view_as_real(text).contiguous()
+
+
+class LayersModel(nn.Module):
+    """Everything that learns, under one state dict. ``forward`` is the loss of a batch."""
+
+    def __init__(self, words: list[str], settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.transformer = QwenImageTransformer2DModel(
+            patch_size=2,
+            in_channels=4 * settings.latent_channels,
+            out_channels=settings.latent_channels,
+            num_layers=settings.blocks,
+            attention_head_dim=settings.head_dim,
+            num_attention_heads=settings.heads,
+            joint_attention_dim=settings.text_dim,
+            axes_dims_rope=settings.axes,
+            use_additional_t_cond=True,
+            use_layer3d_rope=True,
+        )
+        self.tokenizer = build_tokenizer(words)
+        self.text_encoder = build_encoder(
+            len(self.tokenizer), settings.text_dim, settings.text_blocks, settings.text_heads
+        )
+        self.frame_embedding = FrameEmbedding(dim=settings.width)
+        for block in self.transformer.transformer_blocks:  # adaLN-zero: every block begins as the identity
+            for linear in (block.img_mod[1], block.txt_mod[1]):
+                nn.init.zeros_(linear.weight)
+                nn.init.zeros_(linear.bias)
+        nn.init.zeros_(self.transformer.proj_out.weight)
+        nn.init.zeros_(self.transformer.proj_out.bias)
+        nn.init.zeros_(self.transformer.time_text_embed.addition_t_embedding.weight)
+        self.transformer.set_attn_processor(MatmulAttention())
+        self.backbone = QwenBackbone(self.transformer, self.frame_embedding)
+        self.text = EmbeddedTextEncoder(self.tokenizer, self.text_encoder)
+
+    def hurry(self, *, compiled: bool) -> None:
+        """Set up for a GPU: flash attention, and each block's arithmetic compiled once for all shapes."""
+        self.transformer.set_attn_processor(FlashAttention())
+        frequencies = _RealFrequencies(self.transformer.pos_embed, layer_axis=True, size=256)
+        self.backbone = QwenBackbone(self.transformer, self.frame_embedding, frequencies=frequencies)
+        if compiled:
+            blocks = self.transformer.transformer_blocks
+            forward = torch.compile(type(blocks[0]).forward, dynamic=True)
+            for block in blocks:
+                block.forward = partial(forward, block)
+
+    def features(self, batch: TaskBatch) -> Any:
+        """The batch's prompts, encoded."""
+        return self.text.encode_ids(batch.scene_ids, batch.layer_ids, batch.described)
+
+    def forward(self, batch: TaskBatch, sigma: Tensor, noise: Tensor | None = None) -> Tensor:
+        tokens = pack_frames(self.backbone, batch.latents, batch.layout)
+        weights = pack_weights(batch.weights, batch.layout)
+        noise = torch.randn_like(tokens[:, batch.layout.noisy_slice]) if noise is None else noise
+        with mixed(tokens.device.type):
+            features = self.features(batch)
+        return flow_loss(self.backbone, tokens, weights, features, batch.layout, sigma, noise)
+
+    def groups(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Muon takes the blocks' attention and MLP matrices; modulation, heads and embeddings go to AdamW."""
+        named = ("img_in", "txt_in", "proj_out", "norm_out", "time_text_embed")
+        heads = tuple(f"transformer.{name}" for name in named) + ("text_encoder", "frame_embedding")
+        modulation = tuple(
+            f"transformer.transformer_blocks.{i}.{s}_mod"
+            for i in range(self.settings.blocks)
+            for s in ("img", "txt")
+        )
+        return split_parameters(self, heads + modulation)
+
+
+def export(model: LayersModel, weights: Mapping[str, Tensor], out: Path) -> None:
+    """``weights`` (the average) as diffusers and transformers folders in ``out``: bf16, every file below 16 MiB."""
+    model.load_state_dict(dict(weights))
+    model.tokenizer.save_pretrained(out / "tokenizer")
+    for name in PARTS:
+        part = getattr(model, name)
+        kept = {key: value.clone() for key, value in part.state_dict().items()}
+        part.to(torch.bfloat16).save_pretrained(out / name, max_shard_size="14MB")
+        part.to(torch.float32).load_state_dict(kept)
