@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from .atlas import Atlas
 from .render import Renderer
 from .scenes import SceneSampler, SceneSettings
-from .sprites import Atlas
 
 
 class CropStream(IterableDataset[Tensor]):
