@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .backgrounds import draw_backgrounds
+from .atlas import Atlas
+from .backgrounds import background_arrays, draw_backgrounds
 from .pack import PackedScenes, pack
 from .scenes import Scene
 from .shading import axis, shade
-from .sprites import Atlas
-from .windows import Window, content_boxes, to_device, view, windows
+from .transfer import send
+from .windows import LEVELS, WindowTensors, content_boxes, plan_windows, view
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +69,9 @@ class Renderer:
         self.pixels = pixels.to(self.device)
         self.contents = content_boxes(atlas)
         count, _, side, _ = self.pixels.shape
-        self._halves = torch.empty(count, 4, side // 2, side // 2, device=self.device)
-        self._ready: np.ndarray = np.zeros(count, bool)
+        self._halved = [torch.empty(count, 4, side >> k, side >> k, device=self.device)
+                        for k in range(1, LEVELS + 1)]  # fmt: skip
+        self._ready: np.ndarray = np.zeros((LEVELS, count), bool)
 
     @torch.no_grad()
     def render(
@@ -77,76 +79,63 @@ class Renderer:
     ) -> RenderedBatch:
         """Exact layers of the scenes; ``layers`` (default: the most any scene has, background included) sets N.
 
-        Scenes packed beforehand (``pack.py``) leave no loop over scenes or objects to this process.
+        Scenes packed beforehand (``pack.py``) leave no loop over scenes or objects to this process. On a GPU the call
+        returns before the pictures are drawn; nothing in it waits. ValueError when a scene has more than ``layers``.
         """
         packed = scenes if isinstance(scenes, PackedScenes) else pack(scenes)
-        out = torch.empty(len(packed), layers or max(packed.counts), 4, height, width, device=self.device)
+        most = max(packed.counts)
+        if layers is not None and layers < most:
+            raise ValueError(f"a scene has {most} layers, more than the {layers} asked for")
+        plan = plan_windows(packed, self.contents, height, width)
+        sent = send(plan.arrays | background_arrays(packed), self.device)
+        out = torch.empty(len(packed), layers or most, 4, height, width, device=self.device)
         out[:, 1:, :3] = 0.5
         out[:, 1:, 3] = 0
-        draw_backgrounds(packed, out[:, 0, :3])
-        out[:, 0, 3] = 1
+        # A training loop's autocast must not reach the blurs.
+        with torch.autocast(self.device.type, enabled=False):
+            draw_backgrounds(sent, out[:, 0, :3])
+            out[:, 0, 3] = 1
+            for window, batch in zip(plan.windows, plan.tensors(sent), strict=True):
+                self._prepare(packed.sprite[plan.order[window.rows]], window.level)
+                picture = self._objects(batch, height, width)
+                place = view(out, window.height, window.width)
+                place[batch.scene, batch.layer, :, batch.top, batch.left] = picture
         composite = out[:, 0].clone()
-        drawn = [
-            (w, self._objects(w, packed, height, width))
-            for w in windows(packed, self.contents, height, width)
-        ]
-        for window, picture in drawn:
-            scene, layer = (to_device(column, self.device) for column in packed.owner[window.objects].T)
-            top, left = to_device(window.top, self.device), to_device(window.left, self.device)
-            view(out, window.height, window.width)[scene, layer, :, top, left] = picture
-        for layer in range(1, max(packed.counts)):
-            for window, picture in drawn:
-                self._lay(composite, window, picture, packed, layer)
+        for layer in range(1, most):
+            composite[:, :3].lerp_(out[:, layer, :3], out[:, layer, 3:])
         return RenderedBatch(layers=out, composite=composite, counts=packed.counts)
 
-    def _sprites(self, sprites: np.ndarray, halved: bool) -> Tensor:
-        """Premultiplied sprites in [0,1]; those at half size are kept once they have been made."""
-        if not halved:
-            return self.pixels[to_device(sprites, self.device)].float() / 255
-        missing = np.unique(sprites[~self._ready[sprites]])
-        if missing.size:
-            self._halves[to_device(missing, self.device)] = F.avg_pool2d(self._sprites(missing, False), 2)
-            self._ready[missing] = True
-        return self._halves[to_device(sprites, self.device)]
-
-    def _lay(
-        self, composite: Tensor, window: Window, picture: Tensor, packed: PackedScenes, layer: int
-    ) -> None:
-        """Lay those of the window's objects that belong to ``layer`` over the composite, in place."""
-        owner = packed.owner[window.objects]
-        first, last = np.searchsorted(owner[:, 1], [layer, layer + 1])
-        if first == last:
+    def _prepare(self, sprites: np.ndarray, level: int) -> None:
+        """Halve the sprites ``level`` times, once and for all."""
+        if level == 0 or not (missing := np.unique(sprites[~self._ready[level - 1, sprites]])).size:
             return
-        scene = to_device(owner[first:last, 0], self.device)
-        top, left = (to_device(corner[first:last], self.device) for corner in (window.top, window.left))
-        seen = view(composite, window.height, window.width)
-        alpha = picture[first:last, 3:]
-        under = seen[scene, :, top, left].mul_(1 - alpha)
-        under[:, :3] += picture[first:last, :3] * alpha
-        under[:, 3:] += alpha
-        seen[scene, :, top, left] = under
+        self._prepare(missing, level - 1)
+        where = send({"missing": missing}, self.device)["missing"]
+        self._halved[level - 1][where] = F.avg_pool2d(self._sprites(where, level - 1), 2)
+        self._ready[level - 1, missing] = True
 
-    def _objects(self, window: Window, packed: PackedScenes, height: int, width: int) -> Tensor:
+    def _sprites(self, sprites: Tensor, level: int) -> Tensor:
+        """Premultiplied sprites (n, 4, s, s) in [0,1], halved ``level`` times."""
+        return self._halved[level - 1][sprites] if level else self.pixels[sprites].float().div_(255)
+
+    def _objects(self, batch: WindowTensors, height: int, width: int) -> Tensor:
         """Straight layers of the window's objects with what they cast, (n, 4, h, w)."""
-        rows, short = window.objects, min(height, width)
-        place, paint = to_device(packed.place[rows], self.device), to_device(packed.paint[rows], self.device)
-        cx, cy, size, cos, sin, flip = place[:, :, None, None].unbind(1)
+        window, short = batch.window, min(height, width)
+        paint = batch.numbers["paint"]
+        cx, cy, size, cos, sin, flip = batch.numbers["place"][:, :, None, None].unbind(1)
         # Canvas half-widths per sprite half-width, and the canvas to sprite map, term by term as affine_grid sums it.
         across, down = width / (short * size), height / (short * size)
         u, v = 2 * cx - 1, 2 * cy - 1
-        columns = to_device(window.left, self.device)[:, None] + torch.arange(
-            window.width, device=self.device
-        )
-        lines = to_device(window.top, self.device)[:, None] + torch.arange(window.height, device=self.device)
-        x, y = axis(width, self.device)[columns][:, None, :], axis(height, self.device)[lines][:, :, None]
-        grid = torch.empty(len(rows), window.height, window.width, 2, device=self.device)
+        x = axis(width, self.device).unfold(0, window.width, 1)[batch.left][:, None, :]
+        y = axis(height, self.device).unfold(0, window.height, 1)[batch.top][:, :, None]
+        grid = torch.empty(len(paint), window.height, window.width, 2, device=self.device)
         grid[..., 0] = x * (flip * cos * across) + y * (flip * sin * down)
         grid[..., 0] += -flip * (cos * across * u + sin * down * v)
         grid[..., 1] = x * (-sin * across) + y * (cos * down)
         grid[..., 1] += sin * across * u - cos * down * v
-        picture = F.grid_sample(self._sprites(packed.sprite[rows], window.halved), grid, align_corners=False)
+        picture = F.grid_sample(self._sprites(batch.sprite, window.level), grid, align_corners=False)
         picture[:, :3] *= paint[:, :3, None, None]
         torch.minimum(picture[:, :3], picture[:, 3:], out=picture[:, :3])
         picture *= paint[:, 3, None, None, None]
-        shade(picture, window, packed, height, width)
+        shade(picture, batch, short)
         return _straighten(picture)

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
+from .atlas import CELL, Atlas
 from .effects import CONTACT_SIGMA, DROP_SIGMA, GLOW_SIGMA, Effects, blur_radius
 from .scenes import Background, Placed, Scene
-from .sprites import CELL, Atlas
 
 MIP_BELOW = 0.75
 FAINTEST = 1e-4
@@ -69,7 +69,7 @@ def _object(atlas: Atlas, placed: Placed, height: int, width: int) -> np.ndarray
     short = min(height, width)
     side = placed.size * short
     cell = atlas.pixels[placed.sprite].astype(np.float64) / 255
-    if side < MIP_BELOW * CELL:
+    while cell.shape[0] > CELL / 8 and side < MIP_BELOW * cell.shape[0]:
         cell = (cell[::2, ::2] + cell[1::2, ::2] + cell[::2, 1::2] + cell[1::2, 1::2]) / 4
     x, y = _places(height, width)
     x, y = x - placed.centre[0] * width, y - placed.centre[1] * height

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .atlas import KINDS, Atlas
 from .effects import Effects, draw_effects, ground_below
-from .sprites import Atlas
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
@@ -30,7 +30,6 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 COLOUR_NAMES = tuple(COLOURS)
 BACKGROUNDS = ("flat", "gradient", "glow", "stripes", "checks", "dots", "clouds", "texture")
-KINDS = ("emoji", "shape", "text")
 _KIND_LIMITS = np.cumsum([0.62, 0.22, 0.16]) / np.cumsum([0.62, 0.22, 0.16])[-1]
 _CELLS = (np.arange(12) + 0.5) / 12 - 0.5
 HELD_OUT_SEED = 1 << 40

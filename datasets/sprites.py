@@ -8,10 +8,8 @@ This module knows nothing of scenes or tensors.
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,9 +18,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy.ndimage import minimum_filter
 
 from ..errors import InputError
+from .atlas import CELL, Atlas, Sprite
 
-CELL = 80
-"""Side of an atlas cell in pixels."""
+__all__ = ["CELL", "Atlas", "Sprite", "build_atlas", "draw_emoji", "find_font",
+           "load_emoji_font"]  # fmt: skip
 
 EMOJI_FONT = "NotoColorEmoji.ttf"
 TEXT_FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "NotoSans-Bold.ttf", "DejaVuSansMono-Bold.ttf")
@@ -36,32 +35,6 @@ WORDS = (  # noqa: SIM905 - one word a line would be a page
     "HOPE DREAM NIGHT DAY WEEK LIVE SHOW TOUR EXPO CLUB BAR SPA GYM RUN YOGA 50% 2026 100 24H VIP OK HI BYE ECO "
     "BIO MAX PRO MINI MEGA"
 ).split()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sprite:
-    """One atlas cell: ``name`` is what captions call it; ``tinted`` sprites are white and coloured by the scene."""
-
-    name: str
-    kind: str
-    tinted: bool
-
-    @property
-    def held_out(self) -> bool:
-        """True for the tenth of all sprites that training never sees."""
-        return hashlib.sha256(f"{self.kind}:{self.name}".encode()).digest()[0] % 10 == 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Atlas:
-    """``pixels``: uint8 (S, CELL, CELL, 4) premultiplied RGBA; ``sprites``: S descriptions in the same order."""
-
-    pixels: np.ndarray
-    sprites: tuple[Sprite, ...]
-
-    def indices(self, *, held_out: bool) -> np.ndarray:
-        """Positions of the held-out sprites, or of the training ones."""
-        return np.array([i for i, s in enumerate(self.sprites) if s.held_out == held_out], dtype=np.int64)
 
 
 def find_font(name: str) -> Path:
@@ -95,46 +68,64 @@ def emoji_characters() -> list[tuple[str, str]]:
     return found
 
 
-def _centre(picture: Image.Image) -> Image.Image | None:
-    """The picture cropped to its alpha and fitted into a cell with one pixel to spare; None when empty."""
-    box = picture.getchannel("A").getbbox()
+def _centre(premultiplied: np.ndarray) -> np.ndarray | None:
+    """Premultiplied RGBA cropped to its alpha and fitted into a cell with one pixel to spare; None when empty."""
+    box = Image.fromarray(premultiplied[..., 3]).getbbox()
     if box is None:
         return None
-    cut = picture.crop(box)
-    scale = (CELL - 2) / max(cut.size)
-    size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
-    premultiplied = _premultiply(np.asarray(cut))
-    bands = [Image.fromarray(premultiplied[..., c]).resize(size, Image.Resampling.LANCZOS) for c in range(4)]
+    cut = premultiplied[box[1] : box[3], box[0] : box[2]]
+    scale = (CELL - 2) / max(cut.shape[:2])
+    width, height = (max(1, round(side * scale)) for side in cut.shape[1::-1])
+    bands = [Image.fromarray(cut[..., c]).resize((width, height), Image.Resampling.LANCZOS) for c in range(4)]
     cell = np.zeros((CELL, CELL, 4), np.uint8)
-    y, x = (CELL - size[1]) // 2, (CELL - size[0]) // 2
+    y, x = (CELL - height) // 2, (CELL - width) // 2
     stacked = np.stack([np.asarray(b) for b in bands], -1)
     stacked[..., :3] = np.minimum(stacked[..., :3], stacked[..., 3:])
-    cell[y : y + size[1], x : x + size[0]] = stacked
-    return Image.fromarray(cell)
+    cell[y : y + height, x : x + width] = stacked
+    return cell
 
 
-def _premultiply(pixels: np.ndarray) -> np.ndarray:
-    out = pixels.astype(np.float32)
+def _premultiply(picture: Image.Image) -> np.ndarray:
+    out = np.asarray(picture).astype(np.float32)
     out[..., :3] *= out[..., 3:] / 255
     return (out + 0.5).astype(np.uint8)
 
 
-def _draw_emoji(character: str, font: ImageFont.FreeTypeFont) -> Image.Image | None:
-    canvas = Image.new("RGBA", (160, 160))
-    ImageDraw.Draw(canvas).text((12, 12), character, font=font, embedded_color=True)
-    colours = np.asarray(canvas)
-    solid = colours[colours[..., 3] > 200][:, :3] @ np.array([1 << 16, 1 << 8, 1])
-    if colours[..., 3].max() == 0 or len(np.unique(solid)) < 4:
+def load_emoji_font() -> ImageFont.FreeTypeFont:
+    """The font of colour glyphs at its only bitmap size, 136 pixels wide; InputError when it is not installed."""
+    return ImageFont.truetype(str(find_font(EMOJI_FONT)), 109)
+
+
+def draw_emoji(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
+    """A glyph of :func:`load_emoji_font` in the middle of uint8 (176, 176, 4), premultiplied, at the font's own size.
+
+    Pillow darkens edges when it draws colour glyphs on transparency. On opaque grounds it does not, so the glyph is drawn
+    on black and on white: black shows colour times alpha, the difference of both shows alpha.
+    """
+    grounds = []
+    for level in (0, 255):
+        picture = Image.new("RGB", (176, 176), (level,) * 3)
+        ImageDraw.Draw(picture).text((88, 88), character, font=font, embedded_color=True, anchor="mm")
+        grounds.append(np.asarray(picture).astype(np.int16))
+    black, white = grounds
+    alpha = 255 - np.rint((white - black).mean(-1, keepdims=True)).astype(np.int16)
+    return np.concatenate([np.minimum(black, alpha), alpha], -1).clip(0, 255).astype(np.uint8)
+
+
+def _emoji_cell(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray | None:
+    glyph = draw_emoji(character, font)
+    solid = glyph[glyph[..., 3] > 200][:, :3] @ np.array([1 << 16, 1 << 8, 1])
+    if glyph[..., 3].max() == 0 or len(np.unique(solid)) < 4:
         return None  # a missing glyph, or a plain outline without colours
-    return _centre(canvas)
+    return _centre(glyph)
 
 
-def _draw_text(word: str, font_path: Path) -> Image.Image | None:
-    font = ImageFont.truetype(str(font_path), 64)
+def _text_cell(word: str, font_path: Path) -> np.ndarray | None:
+    font = ImageFont.truetype(str(font_path), CELL)
     left, top, right, bottom = font.getbbox(word)
     canvas = Image.new("RGBA", (int(right - left) + 8, int(bottom - top) + 8), (255, 255, 255, 0))
     ImageDraw.Draw(canvas).text((4 - left, 4 - top), word, font=font, fill=(255, 255, 255, 255))
-    return _centre(canvas)
+    return _centre(_premultiply(canvas))
 
 
 def _polygon(kind: str, side: float) -> list[tuple[float, float]]:
@@ -169,7 +160,7 @@ def _polygon(kind: str, side: float) -> list[tuple[float, float]]:
     return ring(*corners)
 
 
-def _draw_shape(kind: str, variant: int) -> Image.Image | None:
+def _shape_cell(kind: str, variant: int) -> np.ndarray | None:
     """A white shape with soft shading (variant 0 flat, 1 lit from above, 2 bevelled rim)."""
     side = 4 * CELL
     mask = Image.new("L", (side, side), 0)
@@ -190,34 +181,37 @@ def _draw_shape(kind: str, variant: int) -> Image.Image | None:
     if variant == 1:
         shade *= np.linspace(1.0, 0.72, side, dtype=np.float32)[:, None]
     if variant == 2:
-        eroded = Image.fromarray(minimum_filter(np.asarray(mask), 23, mode="nearest"))
-        inner = np.asarray(eroded.filter(ImageFilter.GaussianBlur(6)), np.float32)
+        eroded = Image.fromarray(minimum_filter(np.asarray(mask), side // 28 * 2 + 1, mode="nearest"))
+        inner = np.asarray(eroded.filter(ImageFilter.GaussianBlur(side / 54)), np.float32)
         shade = 0.74 + 0.26 * inner / 255
     alpha = np.asarray(mask)
     if kind == "glow":
         yy, xx = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
         alpha = (255 * np.clip(1 - np.hypot(xx, yy), 0, 1) ** 1.5).astype(np.uint8)
     grey = (255 * shade).astype(np.uint8)
-    return _centre(Image.fromarray(np.stack([grey, grey, grey, alpha], -1)))
+    return _centre(_premultiply(Image.fromarray(np.stack([grey, grey, grey, alpha], -1))))
 
 
-def _candidates() -> Iterable[tuple[Sprite, Image.Image | None]]:
-    emoji_font = ImageFont.truetype(str(find_font(EMOJI_FONT)), 109)  # the font's only bitmap size
+def _candidates() -> Iterable[tuple[Sprite, np.ndarray | None]]:
+    emoji_font = load_emoji_font()
     for character, name in emoji_characters():
-        yield Sprite(name=name, kind="emoji", tinted=False), _draw_emoji(character, emoji_font)
+        yield Sprite(name=name, kind="emoji", tinted=False), _emoji_cell(character, emoji_font)
     for kind in SHAPES:
         for variant in (0,) if kind == "glow" else (0, 1, 2):
-            yield Sprite(name=kind, kind="shape", tinted=True), _draw_shape(kind, variant)
+            yield Sprite(name=kind, kind="shape", tinted=True), _shape_cell(kind, variant)
     fonts = [find_font(name) for name in TEXT_FONTS]
     for word in WORDS:
         for font in fonts:
-            yield Sprite(name=word.lower(), kind="text", tinted=True), _draw_text(word, font)
+            yield Sprite(name=word.lower(), kind="text", tinted=True), _text_cell(word, font)
 
 
 @lru_cache(maxsize=1)
 def build_atlas() -> Atlas:
-    """Draw every sprite (about 6 s once per process); the order is fixed, so an index names a sprite for good."""
-    drawn = [(sprite, picture) for sprite, picture in _candidates() if picture is not None]
-    pixels = np.stack([np.asarray(picture) for _, picture in drawn])
+    """Draw every sprite (some seconds, once per process); the order is fixed, so an index names a sprite for good.
+
+    Raises InputError when a font is missing; ``Atlas.load`` needs none.
+    """
+    drawn = [(sprite, cell) for sprite, cell in _candidates() if cell is not None]
+    pixels = np.stack([cell for _, cell in drawn])
     pixels.setflags(write=False)
     return Atlas(pixels=pixels, sprites=tuple(sprite for sprite, _ in drawn))

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from .atlas import Atlas
 from .pack import PackedScenes, pack
 from .render import Renderer
 from .scenes import SceneSampler, SceneSettings
-from .sprites import Atlas
-from .windows import to_device, view
+from .transfer import send
+from .windows import view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,14 @@ class CropPlan:
 
     def draw(self, renderer: Renderer) -> Tensor:
         """(2n, 4, crop, crop) straight RGBA in [-1, 1] on the renderer's device: all pictures, then all layers."""
-        rendered, device = renderer.render(self.packed, self.size, self.size), renderer.device
-        every = torch.arange(len(self.packed), device=device)
-        layers = rendered.layers[every, to_device(self.layer, device)]
-        crops = []
-        for pictures, left, top in zip((rendered.composite, layers), self.left.T, self.top.T, strict=True):
-            crops.append(view(pictures, self.crop, self.crop)[every, :, to_device(top, device), to_device(left, device)])
+        rendered = renderer.render(self.packed, self.size, self.size)
+        numbers = {"every": np.arange(len(self.packed)), "layer": self.layer, "left": self.left.T, "top": self.top.T}
+        at = send(numbers, renderer.device)
+        pictures = (rendered.composite, rendered.layers[at["every"], at["layer"]])
+        crops = [
+            view(picture, self.crop, self.crop)[at["every"], :, top, left]
+            for picture, left, top in zip(pictures, at["left"], at["top"], strict=True)
+        ]
         return torch.cat(crops) * 2 - 1
 
 

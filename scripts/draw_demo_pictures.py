@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from acetate.datasets.sprites import EMOJI_FONT, find_font
+from acetate.datasets.sprites import draw_emoji, find_font, load_emoji_font
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 
@@ -72,18 +72,7 @@ def poster() -> Image.Image:
 
 def sticker(character: str, size: int, angle: float) -> Image.Image:
     """One emoji at ``size`` pixels, turned by ``angle`` degrees."""
-    font = ImageFont.truetype(str(find_font(EMOJI_FONT)), 109)
-    drawn = []
-    for ground in (
-        0,
-        255,
-    ):  # Pillow darkens edges when it draws on transparency; two opaque grounds tell the truth
-        picture = Image.new("RGB", (176, 176), (ground,) * 3)
-        ImageDraw.Draw(picture).text((88, 88), character, font=font, embedded_color=True, anchor="mm")
-        drawn.append(np.asarray(picture).astype(np.int16))
-    alpha = 255 - (drawn[1] - drawn[0]).mean(-1, keepdims=True)
-    premultiplied = np.concatenate([drawn[0], alpha], -1).clip(0, 255).astype(np.uint8)
-    glyph = Image.fromarray(premultiplied, "RGBA")
+    glyph = Image.fromarray(draw_emoji(character, load_emoji_font()), "RGBA")
     bands = [band.resize((size, size), Image.Resampling.LANCZOS) for band in glyph.split()]
     bands = [band.rotate(angle, Image.Resampling.BICUBIC) for band in bands]
     alpha = np.asarray(bands[3]).astype(np.float32)[..., None]

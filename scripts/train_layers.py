@@ -18,9 +18,10 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
+from acetate.datasets.atlas import Atlas
 from acetate.datasets.render import Renderer
 from acetate.datasets.scenes import vocabulary
-from acetate.datasets.sprites import Atlas, build_atlas
+from acetate.datasets.sprites import build_atlas
 from acetate.datasets.stream import loader
 from acetate.models.codecs import QwenRGBACodec, install_still_convolutions
 from acetate.training.chunks import ChunkSettings, ChunkStream

@@ -17,8 +17,9 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
+from acetate.datasets.atlas import Atlas
 from acetate.datasets.render import Renderer
-from acetate.datasets.sprites import Atlas, build_atlas
+from acetate.datasets.sprites import build_atlas
 from acetate.datasets.stream import CropStream, loader
 from acetate.models.codecs import install_still_convolutions
 from acetate.training.ema import EMA

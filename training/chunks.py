@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ..datasets.atlas import Atlas
 from ..datasets.pack import PackedScenes, pack
 from ..datasets.scenes import Scene, SceneSampler, SceneSettings
-from ..datasets.sprites import Atlas
 from ..models.text import LAYER_TOKENS, PROMPT_TOKENS
 
 if TYPE_CHECKING:

@@ -122,8 +122,7 @@ class Pool:
         self.scenes += len(chunk)
         given = rendered.composite
         if chunk.damaged:
-            generator = torch.Generator(given.device).manual_seed(chunk.seed)
-            given = degrade_batch(given, DAMAGE, generator)
+            given = degrade_batch(given, DAMAGE, torch.Generator().manual_seed(chunk.seed))
         if chunk.kind == "object":
             return self._object(chunk, rendered.layers, given)
         stacks = merge_top(rendered.layers, chunk.layers)
