@@ -42,7 +42,7 @@ from .sizes import Box, check_boxes, scaled_box, token_box, working_size
 logger = logging.getLogger(__name__)
 
 MAX_PROMPT_TOKENS = 512
-MakeLayout = Callable[[Canvas, "list[Box | None] | None"], Layout]
+MakeLayout = Callable[[int, int, "list[Box | None] | None", tuple[int, ...]], Layout]
 STORED = (
     "default_resolution",
     "default_steps",
@@ -275,12 +275,12 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
         make_layout: MakeLayout,
         facts: dict[str, Any],
     ) -> LayersOutput | tuple[list[Any]]:
-        """Runs one canvas per row of prompts. ``make_layout`` takes a canvas and boxes in tokens; ``facts``: the
-        subclass's own arguments, recorded in the documents."""
+        """Runs one canvas per row of prompts. ``make_layout`` takes (rows, columns) of tokens, boxes in tokens and the
+        numbers of given layers; ``facts``: the subclass's own arguments, recorded in the documents."""
         boxes = [check_boxes(call.boxes, layers, *canvas.size) for canvas in canvases]
         engine = self.engine()
         layouts = [
-            make_layout(canvas, self._token_boxes(row, canvas))
+            make_layout(*canvas.grid, self._token_boxes(row, canvas), canvas.given_numbers)
             for canvas, row in zip(canvases, boxes, strict=True)
         ]
         guidance = call.guidance(self.default_scale)

@@ -77,7 +77,7 @@ class ExtractObjectPipeline(LayersPipeline):
             LAYERS,
             self.collect_prompts(prompt, rows, LAYERS, call),
             call,
-            make_layout=lambda canvas, boxes: Layout.object_with_effects(*canvas.grid),
+            make_layout=lambda rows, columns, *_: Layout.object_with_effects(rows, columns),
             facts={"resolution": resolution, "height": height, "width": width},
         )
 
@@ -89,7 +89,9 @@ class ExtractObjectPipeline(LayersPipeline):
         wanted: tuple[int | None, int | None],
     ) -> Canvas:
         if mask.shape != pixels.shape[:2]:
-            sizes = f"{mask.shape[1]} x {mask.shape[0]} pixels, the picture {pixels.shape[1]} x {pixels.shape[0]}"
+            sizes = (
+                f"{mask.shape[1]} x {mask.shape[0]} pixels, the picture {pixels.shape[1]} x {pixels.shape[0]}"
+            )
             raise InputError(f"The mask has {sizes}; give a mask of the picture's size.")
         if not mask.any():
             raise InputError("The mask is black everywhere; paint the object white.")

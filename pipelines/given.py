@@ -53,7 +53,9 @@ class GivenStack:
 
 def as_sets(given: IncompleteLayers | Sequence[IncompleteLayers]) -> list[IncompleteLayers]:
     """A single set of layers, or many, as a list of sets."""
-    if isinstance(given, LayeredImage) or not all(isinstance(one, LayeredImage | list | tuple) for one in given):
+    if isinstance(given, LayeredImage) or not given:
+        return [cast("IncompleteLayers", given)]
+    if not all(isinstance(one, LayeredImage | list | tuple) for one in given):
         return [cast("IncompleteLayers", given)]
     return list(cast("Sequence[IncompleteLayers]", given))
 
@@ -70,14 +72,18 @@ def read_stack(given: IncompleteLayers, missing: Sequence[int] | None) -> tuple[
     if missing is not None:
         raise InputError("missing belongs to a document; in a list the layers to make are None.")
     if not given:
-        raise InputError("The list of layers is empty; give one entry per layer, None where it is to be made.")
+        raise InputError(
+            "The list of layers is empty; give one entry per layer, None where it is to be made."
+        )
     arrays = [None if one is None else read_images(one) for one in given]
     if any(one is not None and len(one) != 1 for one in arrays):
         raise InputError("Each given layer must be one picture; give one entry per layer.")
     nodes = tuple(None if one is None else Layer(pixels=_exact(one[0])) for one in arrays)
     known = [node for node in nodes if node is not None]
     if len(known) == len(nodes):
-        raise InputError("All layers are given, so there is nothing to make; put None where a layer is missing.")
+        raise InputError(
+            "All layers are given, so there is nothing to make; put None where a layer is missing."
+        )
     if not known:
         return len(nodes), None
     sizes = {(node.width, node.height) for node in known}

@@ -80,16 +80,14 @@ class ImageToLayersPipeline(LayersPipeline):
             layers,
             prompts,
             call,
-            make_layout=lambda canvas, boxes: Layout.image_to_layers(*canvas.grid, layers, boxes),
+            make_layout=lambda rows, columns, boxes, _: Layout.image_to_layers(rows, columns, layers, boxes),
             facts={"resolution": resolution, "height": height, "width": width},
         )
 
     def _canvas(
         self, pixels: np.ndarray, resolution: int | None, wanted: tuple[int | None, int | None]
     ) -> Canvas:
-        canvas = self.picture_canvas(
-            pixels.shape[1], pixels.shape[0], resolution=resolution, wanted=wanted
-        )
+        canvas = self.picture_canvas(pixels.shape[1], pixels.shape[0], resolution=resolution, wanted=wanted)
         return replace(canvas, pictures=(fit_to(pixels, canvas.width, canvas.height),))
 
     def _latent_canvases(self, latents: torch.Tensor) -> list[Canvas]:

@@ -26,6 +26,11 @@ class Canvas:
     given: GivenStack | None = None
 
     @property
+    def given_numbers(self) -> tuple[int, ...]:
+        """Which layers are given, counted from 1."""
+        return () if self.given is None else self.given.numbers
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the result in pixels: that of the given layers where there are any."""
         return (self.width, self.height) if self.given is None else self.given.size

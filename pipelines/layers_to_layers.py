@@ -65,14 +65,14 @@ class LayersToLayersPipeline(TextLedPipeline):
         count = counts[0]
         canvases = [self._canvas(given, resolution, (width, height)) for _, given in stacks]
         rows = max(len(canvases), count_rows(prompt, call.prompt_embeds))
-        numbers = [() if given is None else given.numbers for _, given in stacks]
+        numbers = [canvas.given_numbers for canvas in canvases]
         return self.run_call(
             repeated(canvases, rows, "sets of layers"),
             count,
             self.collect_prompts(prompt, rows, count, call),
             call,
-            make_layout=lambda canvas, boxes: Layout.missing_layers(
-                *canvas.grid, count, () if canvas.given is None else canvas.given.numbers, boxes
+            make_layout=lambda rows, columns, boxes, given: Layout.missing_layers(
+                rows, columns, count, given, boxes
             ),
             facts={
                 "given": list(numbers[0]) if len(set(numbers)) == 1 else [list(one) for one in numbers],

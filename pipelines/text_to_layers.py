@@ -52,6 +52,6 @@ class TextToLayersPipeline(TextLedPipeline):
             layers,
             self.collect_prompts(prompt, rows, layers, call),
             call,
-            make_layout=lambda canvas, boxes: Layout.text_to_layers(*canvas.grid, layers, boxes),
+            make_layout=lambda rows, columns, boxes, _: Layout.text_to_layers(rows, columns, layers, boxes),
             facts={"height": canvas.height, "width": canvas.width},
         )

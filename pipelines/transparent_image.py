@@ -40,7 +40,9 @@ class TransparentImagePipeline(TextLedPipeline):
         InputError for what cannot be used, Cancelled when stopped.
         """
         call = CallArguments(**arguments)
-        call.refuse("a layer alone", boxes="it has the whole canvas", layer_prompts="its words are the prompt")
+        call.refuse(
+            "a layer alone", boxes="it has the whole canvas", layer_prompts="its words are the prompt"
+        )
         if prompt is None and call.prompt_embeds is None:
             raise InputError("Say what to make: give a prompt or prompt_embeds.")
         canvas = self.empty_canvas(width, height)
@@ -50,6 +52,6 @@ class TransparentImagePipeline(TextLedPipeline):
             1,
             self.collect_prompts(prompt, rows, 1, call),
             call,
-            make_layout=lambda canvas, boxes: Layout.one_layer(*canvas.grid),
+            make_layout=lambda rows, columns, *_: Layout.one_layer(rows, columns),
             facts={"height": canvas.height, "width": canvas.width},
         )
