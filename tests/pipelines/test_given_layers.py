@@ -55,7 +55,9 @@ def values(result: Any) -> np.ndarray:
 def test_latents_given_are_the_same_noise(generate: Any, complete: Any) -> None:
     latents = torch.randn(1, 3, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     plain = generate("a red cat", layers=2, latents=latents, output_type="np").images[0]
-    assert np.array_equal(complete([None, None], "a red cat", latents=latents, output_type="np").images[0], plain)
+    assert np.array_equal(
+        complete([None, None], "a red cat", latents=latents, output_type="np").images[0], plain
+    )
 
 
 def test_given_pixels_come_back_unchanged(complete: Any) -> None:
@@ -224,7 +226,9 @@ DOCUMENT = LayeredImage(width=64, height=64, layers=(Layer(pixels=noise_layer(1)
         ([noise_layer(1), None], {"latents": torch.zeros(1, 2, 16, 8, 8)}, "latents must have shape"),
     ],
 )
-def test_bad_input_is_named_in_one_sentence(complete: Any, layers: Any, arguments: dict, message: str) -> None:
+def test_bad_input_is_named_in_one_sentence(
+    complete: Any, layers: Any, arguments: dict, message: str
+) -> None:
     with pytest.raises(InputError, match=message) as error:
         complete(layers, **arguments)
     assert "\n" not in str(error.value)

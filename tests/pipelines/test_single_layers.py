@@ -128,7 +128,9 @@ def test_pictures_of_any_size_each_with_its_mask(extract: Any, picture: Any) -> 
     together = extract(pictures, masks, seed=1, output_type="np")
     assert [images.shape for images in together.images] == [(2, 48, 80, 4), (2, 64, 64, 4)]
     for image, plane, images in zip(pictures, masks, together.images, strict=True):
-        np.testing.assert_allclose(images, extract(image, plane, seed=1, output_type="np").images[0], atol=1e-5)
+        np.testing.assert_allclose(
+            images, extract(image, plane, seed=1, output_type="np").images[0], atol=1e-5
+        )
     latents = extract(pictures[1], masks[1], seed=1, output_type="latent", num_images_per_prompt=2).images
     assert [one.shape for one in latents] == [(2, 16, 8, 8)] * 2
 
