@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import decompose, generate
+    from .api_layers import complete, extract, transparent
     from .errors import AcetateError, Cancelled, InputError, OutputError
     from .layers.document import BlendMode, Group, Layer, LayeredImage
+    from .pipelines.extract_object import ExtractObjectPipeline
     from .pipelines.image_to_layers import ImageToLayersPipeline
+    from .pipelines.layers_to_layers import LayersToLayersPipeline
     from .pipelines.text_to_layers import TextToLayersPipeline
+    from .pipelines.transparent_image import TransparentImagePipeline
 
 __version__ = "0.1.0"
 
@@ -22,31 +26,43 @@ __all__ = [
     "AcetateError",
     "BlendMode",
     "Cancelled",
+    "ExtractObjectPipeline",
     "Group",
     "ImageToLayersPipeline",
     "InputError",
     "Layer",
     "LayeredImage",
+    "LayersToLayersPipeline",
     "OutputError",
     "TextToLayersPipeline",
+    "TransparentImagePipeline",
     "__version__",
+    "complete",
     "decompose",
+    "extract",
     "generate",
+    "transparent",
 ]
 
 _HOMES = {
     "AcetateError": ".errors",
     "BlendMode": ".layers.blend",
     "Cancelled": ".errors",
+    "ExtractObjectPipeline": ".pipelines.extract_object",
     "Group": ".layers.document",
     "ImageToLayersPipeline": ".pipelines.image_to_layers",
     "InputError": ".errors",
     "Layer": ".layers.document",
     "LayeredImage": ".layers.document",
+    "LayersToLayersPipeline": ".pipelines.layers_to_layers",
     "OutputError": ".errors",
     "TextToLayersPipeline": ".pipelines.text_to_layers",
+    "TransparentImagePipeline": ".pipelines.transparent_image",
+    "complete": ".api_layers",
     "decompose": ".api",
+    "extract": ".api_layers",
     "generate": ".api",
+    "transparent": ".api_layers",
 }
 
 

@@ -1,7 +1,7 @@
-"""``decompose`` and ``generate``: one function each behind Python and the command line.
+"""``decompose`` and ``generate``: one function each behind Python and the command line, and what every such function does.
 
 Checks what was asked, runs a pipeline, brings the layers to the picture's own size, makes the stack equal the picture,
-and says what was done. Knows no file formats and draws no progress.
+and says what was done. Knows no file formats and draws no progress. The other tasks are in ``api_layers.py``.
 """
 
 from __future__ import annotations
@@ -66,18 +66,12 @@ def decompose(
     boxes and the recomposition error before and after. Raises InputError for what cannot be done as asked, Cancelled
     when ``cancel`` is set.
     """
-    _check_run(steps, seed)
-    if size not in ("native", "model"):
-        raise InputError(f"the size must be 'native' or 'model', not {size!r}")
-    picture = picture_from(image)
-    if not picture.pixels[..., 3].any():
-        name = picture.path or "the picture"
-        raise InputError(
-            f"{name} is fully transparent: there is nothing to take apart, give a picture with content"
-        )
+    check_run(steps, seed)
+    check_size(size)
+    picture = visible_picture(image)
     entry, stored = stored_settings(model)
     if layers != "auto":
-        _check_layers(layers, stored)
+        check_layers(layers, stored)
     count = min(stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
 
     phases = Phases(on_progress, cancel)
@@ -89,27 +83,16 @@ def decompose(
             num_inference_steps=steps,
             seed=seed,
             output_type="document",
-            on_progress=_relay(phases, on_step),
+            on_progress=relay_progress(phases, on_step),
             cancel=cancel,
         )
-    deep = picture.pixels.dtype == np.uint16
-    document = output.documents[0].replace(dpi=picture.dpi, depth=16 if deep else 8)
+    document = output.documents[0]
     if layers == "auto":
         document = drop_empty(document)
-    target = picture.pixels
-    if size == "native":
-        with phases.during("upsample"):
-            document = upsample_layers(document, target)
-    elif target.shape[:2] != (document.height, document.width):
-        target = resize(target, (document.width, document.height))
-    with phases.during("recompose"):
-        document, recomposed = recompose(document, target)
-        for index in range(1, len(document.layers)):
-            document = trim(document, f"#{index}")
-
+    document, recomposed = matched(document, picture, size, phases)
     arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size}
-    facts = _facts("decompose", pipeline, seed, arguments)
-    return _finished(document, facts, phases, recomposition_facts(recomposed))
+    facts = run_facts("decompose", pipeline, seed, arguments)
+    return finished(document, facts, phases, recomposed)
 
 
 def generate(
@@ -142,9 +125,9 @@ def generate(
     described = max(len(layer_prompts), len(boxes))
     if layers is None:
         layers = described + 1 if described else 3
-    _check_run(steps, seed)
+    check_run(steps, seed)
     entry, stored = stored_settings(model)
-    _check_layers(layers, stored)
+    check_layers(layers, stored)
     if described >= layers:
         raise InputError(
             f"{described} layers are described above the background, but only {layers} are asked for in all: "
@@ -169,7 +152,7 @@ def generate(
             num_inference_steps=steps,
             seed=seed,
             output_type="document",
-            on_progress=_relay(phases, on_step),
+            on_progress=relay_progress(phases, on_step),
             cancel=cancel,
         )
     phases.stop()
@@ -182,8 +165,8 @@ def generate(
         "size": [document.width, document.height],
         "steps": steps,
     }
-    facts = _facts("generate", pipeline, seed, arguments)
-    return _finished(document, facts, phases, None)
+    facts = run_facts("generate", pipeline, seed, arguments)
+    return finished(document, facts, phases, None)
 
 
 def picture_from(image: PictureLike) -> Picture:
@@ -211,7 +194,44 @@ def picture_from(image: PictureLike) -> Picture:
     return Picture(pixels=array, has_alpha=bool(array[..., 3].min() < top), mode="array")
 
 
-def _check_run(steps: int | None, seed: int) -> None:
+def visible_picture(image: PictureLike) -> Picture:
+    """:func:`picture_from` for a picture that is to be taken apart; raises InputError where nothing of it is visible."""
+    picture = picture_from(image)
+    if not picture.pixels[..., 3].any():
+        name = picture.path or "the picture"
+        raise InputError(
+            f"{name} is fully transparent: there is nothing to take apart, give a picture with content"
+        )
+    return picture
+
+
+def matched(
+    document: LayeredImage, picture: Picture, size: str, phases: Phases
+) -> tuple[LayeredImage, dict[str, Any]]:
+    """The layers of ``picture`` at its own size, or at the model's, so that they flatten to it within 1/255; and what
+    that took. Layers above the lowest are cut to their visible pixels."""
+    target = picture.pixels
+    document = document.replace(dpi=picture.dpi, depth=16 if target.dtype == np.uint16 else 8)
+    if size == "native":
+        with phases.during("upsample"):
+            document = upsample_layers(document, target)
+    elif target.shape[:2] != (document.height, document.width):
+        target = resize(target, (document.width, document.height))
+    with phases.during("recompose"):
+        document, report = recompose(document, target)
+        for index in range(1, len(document.layers)):
+            document = trim(document, f"#{index}")
+    return document, recomposition_facts(report)
+
+
+def check_size(size: str) -> None:
+    """Raises InputError for a size of results that does not exist."""
+    if size not in ("native", "model"):
+        raise InputError(f"the size must be 'native' or 'model', not {size!r}")
+
+
+def check_run(steps: int | None, seed: int) -> None:
+    """Raises InputError for a number of steps or a seed that cannot be."""
     if steps is not None and (
         isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS
     ):
@@ -220,7 +240,8 @@ def _check_run(steps: int | None, seed: int) -> None:
         raise InputError(f"the seed must be a whole number from 0 on, not {seed!r}")
 
 
-def _check_layers(layers: int, stored: dict[str, Any]) -> None:
+def check_layers(layers: int, stored: dict[str, Any]) -> None:
+    """Raises InputError for more layers than the model may make, or none; ``stored``: what its folder says of it."""
     most = stored.get("max_layers", MAX_LAYERS)
     if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= most:
         raise InputError(
@@ -228,7 +249,7 @@ def _check_layers(layers: int, stored: dict[str, Any]) -> None:
         )
 
 
-def _relay(phases: Phases, on_step: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+def relay_progress(phases: Phases, on_step: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
     """Turns what a pipeline reports into phases: the first report of sampling tells when it began. Sampling reports, which
     carry the preview, go on to ``on_step``."""
 
@@ -247,7 +268,8 @@ def _relay(phases: Phases, on_step: Callable[[Progress], None] | None) -> Callab
     return relay
 
 
-def _facts(task: Task, pipeline: LayersPipeline, seed: int, arguments: dict[str, Any]) -> dict[str, Any]:
+def run_facts(task: Task, pipeline: LayersPipeline, seed: int, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What is stored in a file of this run; arguments of None are left out."""
     return provenance(
         task=task,
         seed=seed,
@@ -257,8 +279,9 @@ def _facts(task: Task, pipeline: LayersPipeline, seed: int, arguments: dict[str,
     )
 
 
-def _finished(
+def finished(
     document: LayeredImage, facts: dict[str, Any], phases: Phases, recomposition: dict[str, Any] | None
 ) -> LayeredImage:
+    """The document with its facts, and the report with the timings of the run."""
     report = build_report(document, facts, phases.seconds, recomposition)
     return document.replace(metadata={**facts, "report": report})

@@ -1,4 +1,4 @@
-"""The model that this process has loaded, and who may use it: one run at a time, parts shared by both tasks.
+"""The model that this process has loaded, and who may use it: one run at a time, parts shared by all tasks.
 
 Knows models, devices and pipelines; nothing of pictures or documents.
 """
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from .models.loading import Components
     from .pipelines.base import LayersPipeline
 
-Task = Literal["decompose", "generate"]
+Task = Literal["decompose", "generate", "complete", "extract", "transparent"]
+_PIPELINES: dict[Task, str] = {
+    "decompose": "ImageToLayersPipeline",
+    "generate": "TextToLayersPipeline",
+    "complete": "LayersToLayersPipeline",
+    "extract": "ExtractObjectPipeline",
+    "transparent": "TransparentImagePipeline",
+}
 DEVICE_VARIABLE = "ACETATE_DEVICE"
 _ONE_RUN = threading.RLock()
 
@@ -39,11 +46,10 @@ def open_pipeline(task: Task, entry: ModelEntry, phases: Phases) -> Iterator[Lay
     """The pipeline of a task, for this thread alone: hooks sit on the shared network while a run lasts."""
     with _ONE_RUN:
         phases.start("load")
+        from . import pipelines
         from .models.folder import fingerprint
-        from .pipelines.image_to_layers import ImageToLayersPipeline
-        from .pipelines.text_to_layers import TextToLayersPipeline
 
-        kind = ImageToLayersPipeline if task == "decompose" else TextToLayersPipeline
+        kind: type[LayersPipeline] = getattr(pipelines, _PIPELINES[task])
         assert entry.path is not None
         pipeline = kind.from_components(_components(entry, fingerprint(entry.path), device_name()))
         if entry.kind == "folder":
@@ -54,7 +60,7 @@ def open_pipeline(task: Task, entry: ModelEntry, phases: Phases) -> Iterator[Lay
 
 @lru_cache(maxsize=1)
 def _components(entry: ModelEntry, contents: str, device: str) -> Components:
-    """The loaded parts of the last model, shared by both tasks and kept for the next call in this process. ``contents``
+    """The loaded parts of the last model, shared by all tasks and kept for the next call in this process. ``contents``
     tells a folder whose files have changed from what was loaded."""
     from .models.loading import load_components
 

@@ -45,12 +45,13 @@ def bench(arguments: argparse.Namespace) -> int:
 
 
 def load(model: str, steps: int | None, progress: Progress) -> Models:
-    """Both pipelines of a model over one set of parts. Raises InputError where it is missing or broken."""
+    """The pipelines of a model over one set of parts. Raises InputError where it is missing or broken."""
     progress("load", 0, 1, None)
     from ..evaluation.runs import Models
     from ..models.loading import load_components
     from ..models.registry import resolve
     from ..pipelines.image_to_layers import ImageToLayersPipeline
+    from ..pipelines.layers_to_layers import LayersToLayersPipeline
     from ..pipelines.text_to_layers import TextToLayersPipeline
     from ..session import device_name
 
@@ -78,6 +79,7 @@ def load(model: str, steps: int | None, progress: Progress) -> Models:
     return Models(
         decompose=decompose,
         generate=TextToLayersPipeline.from_components(parts),
+        complete=LayersToLayersPipeline.from_components(parts),
         codec=through_codec,
         size=int(decompose.config.default_resolution),
         steps=int(steps or decompose.config.default_steps),

@@ -1,4 +1,5 @@
-"""`acetate decompose` and `acetate generate`: check the output, run the model, write, say what came out."""
+"""`acetate decompose`, `generate`, `complete`, `extract` and `transparent`: check the output, run the model, write, say
+what came out. Knows no model and no pixels."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InputError
 from ..layers.document import LayeredImage
+from ..layers.io import open_document
 from ..layers.io.picture import read_picture
 from ..report import write_report
 from .output import check_output, check_place, save
@@ -25,9 +28,9 @@ def decompose(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, depth=8 * picture.pixels.dtype.itemsize)
     from ..api import decompose as run
 
-    began = time.perf_counter()
-    with make_progress(arguments.quiet) as progress:
-        document = run(
+    return _made(
+        arguments,
+        lambda progress: run(
             picture,
             arguments.layers,
             model=arguments.model,
@@ -36,9 +39,8 @@ def decompose(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             size=arguments.size,
             on_progress=progress,
-        )
-        note = _write(document, arguments, progress)
-    return _announce(document, arguments, time.perf_counter() - began, note)
+        ),
+    )
 
 
 def generate(arguments: argparse.Namespace) -> int:
@@ -48,9 +50,9 @@ def generate(arguments: argparse.Namespace) -> int:
     _check_report(arguments)
     from ..api import generate as run
 
-    began = time.perf_counter()
-    with make_progress(arguments.quiet) as progress:
-        document = run(
+    return _made(
+        arguments,
+        lambda progress: run(
             arguments.prompt,
             arguments.layers,
             layer_prompts=[prompt for prompt, _ in described],
@@ -60,9 +62,78 @@ def generate(arguments: argparse.Namespace) -> int:
             steps=arguments.steps,
             seed=arguments.seed,
             on_progress=progress,
-        )
-        note = _write(document, arguments, progress)
-    return _announce(document, arguments, time.perf_counter() - began, note)
+        ),
+    )
+
+
+def complete(arguments: argparse.Namespace) -> int:
+    box = None if arguments.box is None else parse_box("--box", arguments.box)
+    check_output(arguments.output)
+    _check_report(arguments)
+    document = open_document(arguments.file)
+    check_output(arguments.output, depth=document.depth)
+    from ..api_layers import complete as run
+
+    return _made(
+        arguments,
+        lambda progress: run(
+            document,
+            arguments.layer,
+            add=arguments.add,
+            prompt=arguments.prompt,
+            box=box,
+            scene=arguments.scene,
+            model=arguments.model,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            on_progress=progress,
+        ),
+    )
+
+
+def extract(arguments: argparse.Namespace) -> int:
+    if (arguments.mask is None) == (arguments.box is None):
+        raise InputError("say where the object is with either --mask or --box")
+    box = None if arguments.box is None else parse_box("--box", arguments.box)
+    check_output(arguments.output, source=arguments.picture)
+    _check_report(arguments)
+    picture = read_picture(arguments.picture)
+    mask = None if arguments.mask is None else read_picture(arguments.mask)
+    check_output(arguments.output, depth=8 * picture.pixels.dtype.itemsize)
+    from ..api_layers import extract as run
+
+    return _made(
+        arguments,
+        lambda progress: run(
+            picture,
+            mask,
+            box=box,
+            model=arguments.model,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            size=arguments.size,
+            on_progress=progress,
+        ),
+    )
+
+
+def transparent(arguments: argparse.Namespace) -> int:
+    size = None if arguments.size is None else parse_size(arguments.size)
+    check_output(arguments.output)
+    _check_report(arguments)
+    from ..api_layers import transparent as run
+
+    return _made(
+        arguments,
+        lambda progress: run(
+            arguments.prompt,
+            size=size,
+            model=arguments.model,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            on_progress=progress,
+        ),
+    )
 
 
 def parse_layer(text: str) -> tuple[str, tuple[int, int, int, int] | None]:
@@ -72,16 +143,19 @@ def parse_layer(text: str) -> tuple[str, tuple[int, int, int, int] | None]:
         prompt, box = text.strip(), None
     else:
         prompt = found["prompt"].strip()
-        numbers = found["box"].split(",")
-        if len(numbers) != 4 or not all(re.fullmatch(r"\s*-?\d+\s*", number) for number in numbers):
-            raise InputError(
-                f'--layer "{text}": the box after @ must be four whole numbers x0,y0,x1,y1 in pixels, not {found["box"]!r}'
-            )
-        x0, y0, x1, y1 = (int(number) for number in numbers)
-        box = (x0, y0, x1, y1)
+        box = parse_box(f'--layer "{text}": the box after @', found["box"])
     if not prompt:
         raise InputError(f'--layer "{text}": the layer has no prompt; write it before the @')
     return prompt, box
+
+
+def parse_box(what: str, text: str) -> tuple[int, int, int, int]:
+    """``"10,20,200,180"`` as four numbers. Raises InputError that begins with ``what``."""
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(re.fullmatch(r"\s*-?\d+\s*", number) for number in numbers):
+        raise InputError(f"{what} must be four whole numbers x0,y0,x1,y1 in pixels, not {text!r}")
+    x0, y0, x1, y1 = (int(number) for number in numbers)
+    return x0, y0, x1, y1
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -103,6 +177,15 @@ def _check_report(arguments: argparse.Namespace) -> None:
     check_place(report)
 
 
+def _made(arguments: argparse.Namespace, make: Callable[[Progress], LayeredImage]) -> int:
+    """Runs ``make`` with the bar, writes what it returns and says so; the exit status."""
+    began = time.perf_counter()
+    with make_progress(arguments.quiet) as progress:
+        document = make(progress)
+        note = _write(document, arguments, progress)
+    return _announce(document, arguments, time.perf_counter() - began, note)
+
+
 def _write(document: LayeredImage, arguments: argparse.Namespace, progress: Progress) -> str:
     progress("write", 0, 1, None)
     note = save(document, arguments.output)
@@ -114,8 +197,9 @@ def _write(document: LayeredImage, arguments: argparse.Namespace, progress: Prog
 
 def _announce(document: LayeredImage, arguments: argparse.Namespace, seconds: float, note: str) -> int:
     report = document.metadata["report"]
+    count = len(report["layers"])
     facts = [
-        f"{len(report['layers'])} layers",
+        f"{count} layer{'s' * (count != 1)}",
         f"{document.width} x {document.height} px",
         f"{seconds:.1f} s",
     ]

@@ -55,6 +55,13 @@ _REPORT = _argument(
     "--report", metavar="R.json", help="also write what was done: seed, revision, timings, boxes, errors"
 )
 _QUIET = _argument("-q", "--quiet", action="store_true", help="no progress")
+_SIZE = _argument(
+    "--size",
+    choices=("native", "model"),
+    default="native",
+    help="native: the picture's own size; model: the size the model works at (default: native)",
+)
+_CANVAS = _argument("--size", metavar="WxH", help="canvas in pixels (default: the model's own)")
 _JSON = _argument("--json", action="store_true", help="print JSON")
 
 VERBS: tuple[Verb, ...] = (
@@ -82,12 +89,7 @@ VERBS: tuple[Verb, ...] = (
             ),
             _STEPS,
             _SEED,
-            _argument(
-                "--size",
-                choices=("native", "model"),
-                default="native",
-                help="native: the picture's own size; model: the size the model works at (default: native)",
-            ),
+            _SIZE,
             _output(LAYERED),
             _REPORT,
             _QUIET,
@@ -117,7 +119,7 @@ VERBS: tuple[Verb, ...] = (
                 type=int,
                 help="layers of the result, the background included (default: one more than --layer, or 3)",
             ),
-            _argument("--size", metavar="WxH", help="canvas in pixels (default: the model's own)"),
+            _CANVAS,
             _MODEL,
             _STEPS,
             _SEED,
@@ -126,6 +128,83 @@ VERBS: tuple[Verb, ...] = (
             _QUIET,
         ),
         'acetate generate "a red circle on a blue sky" -n 3 -o scene.ora',
+    ),
+    Verb(
+        "complete",
+        "complete FILE [--layer NAME] [--add above|below] [--prompt P] [--box x0,y0,x1,y1] [--scene P] [--model M] "
+        "[--steps S] [--seed K] -o OUT [--report R.json]",
+        "make one layer of a document anew, or a new one, to fit the others",
+        "create:complete",
+        (
+            _argument("file", metavar="FILE", help="a layered document; its other layers stay as they are"),
+            _argument(
+                "--layer",
+                metavar="NAME",
+                help="the layer to make anew: its name, its id, or #0, the lowest (default: a new one on top)",
+            ),
+            _argument(
+                "--add",
+                choices=("above", "below"),
+                help="make a new layer above or below that one instead; without --layer, above or below all",
+            ),
+            _argument("--prompt", metavar="P", help="what the layer shows"),
+            _argument(
+                "--box",
+                metavar="x0,y0,x1,y1",
+                help="where it is, in pixels (default: anywhere on the canvas)",
+            ),
+            _argument("--scene", metavar="P", help="the whole scene in words"),
+            _MODEL,
+            _STEPS,
+            _SEED,
+            _output(LAYERED),
+            _REPORT,
+            _QUIET,
+        ),
+        'acetate complete poster.psd --layer "Layer 1" --prompt "a red star" -o poster2.psd',
+    ),
+    Verb(
+        "extract",
+        "extract IN [--mask M.png | --box x0,y0,x1,y1] [--model M] [--steps S] [--seed K] [--size native|model] "
+        "-o OUT [--report R.json]",
+        "lift an object with its shadow off its background",
+        "create:extract",
+        (
+            _argument("picture", metavar="IN", help="the picture, of any size and mode"),
+            _argument(
+                "--mask",
+                metavar="M.png",
+                help="a picture of the same size, white where the object is; it need not be tight",
+            ),
+            _argument(
+                "--box", metavar="x0,y0,x1,y1", help="instead of a mask: a box around the object, in pixels"
+            ),
+            _MODEL,
+            _STEPS,
+            _SEED,
+            _SIZE,
+            _output(LAYERED),
+            _REPORT,
+            _QUIET,
+        ),
+        "acetate extract photo.jpg --box 40,60,220,300 -o lifted.psd",
+    ),
+    Verb(
+        "transparent",
+        'transparent "PROMPT" [--size WxH] [--model M] [--steps S] [--seed K] -o OUT [--report R.json]',
+        "make a single transparent layer from text",
+        "create:transparent",
+        (
+            _argument("prompt", metavar="PROMPT", help="what the layer shows"),
+            _CANVAS,
+            _MODEL,
+            _STEPS,
+            _SEED,
+            _output(LAYERED),
+            _REPORT,
+            _QUIET,
+        ),
+        'acetate transparent "a red star" -o star.png',
     ),
     Verb(
         "inspect",

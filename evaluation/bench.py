@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from .baselines import baselines, telea_background
+from .grounds import GroundIndex, ground_ranks
 from .metrics import composite_consistency, mean_psnr, occluded_psnr
-from .results import BoxScore, Results, mean_box_iou, score_codec
-from .retrieval import RetrievalScore, SpriteIndex, retrieval_score
+from .results import BoxScore, GivenScore, Results, count_unchanged, mean_box_iou, score_codec
+from .retrieval import RetrievalScore, SpriteIndex, retrieval_score, score_ranks
 from .runs import (
     Models,
+    complete_backgrounds,
+    complete_foregrounds,
     count_scenes,
     decompose_scenes,
     generate_in_boxes,
@@ -127,6 +130,29 @@ class Bench:
         iou, layers = mean_box_iou(made, self.results.worded)
         retrieval = self._retrieval([one.layers[1:] for one in made], "looking the boxed layers up")
         self.results.boxes = BoxScore(iou=iou, layers=layers, retrieval=retrieval)
+
+    def given(self, models: Models) -> None:
+        """Objects for given backgrounds, and backgrounds for given objects."""
+        scenes = self.results.worded
+        with self.part("making objects for backgrounds") as watch:
+            forward = self.results.forward = complete_foregrounds(models, scenes, watch)
+        with self.part("making backgrounds for objects") as watch:
+            back = self.results.back = complete_backgrounds(models, scenes, watch)
+        kept = [count_unchanged(forward, scenes, slice(0, 1)), count_unchanged(back, scenes, slice(1, None))]
+        objects = self._retrieval([one.layers[1:] for one in forward], "looking those objects up")
+        with self.part("looking those backgrounds up"):
+            index, wanted = GroundIndex(), [scene.scene.background for scene in scenes]
+            made, true = (
+                score_ranks(ground_ranks(index, [one.layers[0] for one in stacks], wanted))
+                for stacks in (back, scenes)
+            )
+        self.results.given = GivenScore(
+            forward=objects,
+            back=made,
+            judge=true,
+            unchanged=sum(equal for equal, _ in kept),
+            given=sum(every for _, every in kept),
+        )
 
     def speed(self, models: Models) -> None:
         """Against diffusers' own pipeline."""

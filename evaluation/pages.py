@@ -29,6 +29,7 @@ def write_sheets(results: Results, folder: Path, model: str) -> list[Path]:
         "decompose_worst8.png": (lambda: _worst(results, model)) if results.model else None,
         "generate_first20.png": (lambda: _generated(results, model)) if results.generated else None,
         "boxes_first20.png": (lambda: _boxed(results, model)) if results.boxed else None,
+        "given_first20.png": (lambda: _completed(results, model)) if results.forward else None,
     }
     written = []
     for name, make in makers.items():
@@ -105,6 +106,19 @@ def _boxed(results: Results, model: str) -> Image.Image:
         panels.append(Panel(caption=f"{scene.index}: {scene.scene.caption}", strips=[strip]))
     facts = f"the first {len(panels)} held-out captions with the boxes shown, none left out"
     return sheet(f"Made from text and boxes by {model}", facts, panels)
+
+
+def _completed(results: Results, model: str) -> Image.Image:
+    panels = []
+    rows = zip(results.worded[:FIRST], results.forward, results.back, strict=False)
+    for scene, forward, back in rows:
+        strips = [
+            Strip(label=label, pictures=[reduce(over, made.layers), *made.layers])
+            for label, made in (("objects made", forward), ("ground made", back))
+        ]
+        panels.append(Panel(caption=f"{scene.index}: {scene.scene.caption}", strips=strips))
+    facts = f"the first {len(panels)} held-out scenes, none left out; the other layers were given and are the true ones"
+    return sheet(f"Completed by {model}", facts, panels)
 
 
 def _outlined(layer: np.ndarray, box: Sequence[int]) -> np.ndarray:

@@ -70,6 +70,7 @@ class QualityReport:
             "retrieval": results.retrieval,
             "judge": results.judge,
             "boxes": results.boxes,
+            "given": results.given,
         }
         values = {
             **self.facts,
@@ -105,7 +106,9 @@ def run_quality(
     bench = Bench(on_progress or (lambda what, done, total, left: None))
     rows = set(settings.rows)
     unseen = bool({"codec", "decompose", "baselines", "auto", "speed"} & rows)
-    bench.draw_scenes(settings.scenes, models.size, unseen=unseen, known=bool({"generate", "boxes"} & rows))
+    bench.draw_scenes(
+        settings.scenes, models.size, unseen=unseen, known=bool({"generate", "boxes", "given"} & rows)
+    )
     runs = {
         "codec": bench.codec,
         "decompose": bench.decompose,
@@ -113,6 +116,7 @@ def run_quality(
         "auto": bench.auto,
         "generate": bench.generate,
         "boxes": bench.boxes,
+        "given": bench.given,
         "speed": bench.speed,
     }
     for name, run in runs.items():

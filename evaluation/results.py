@@ -38,6 +38,19 @@ class BoxScore:
     retrieval: RetrievalScore
 
 
+@dataclass(frozen=True, kw_only=True)
+class GivenScore:
+    """Layers made for given ones. ``forward``: objects made for true backgrounds; ``back``: backgrounds made for true
+    objects; ``judge``: true backgrounds looked up the same way. ``unchanged`` of ``given`` layers came back with exactly
+    their own pixels."""
+
+    forward: RetrievalScore
+    back: RetrievalScore
+    judge: RetrievalScore
+    unchanged: int
+    given: int
+
+
 @dataclass(kw_only=True)
 class Results:
     """Filled row by row; None or empty where a row was not run. ``absent``: baselines that could not run, and why."""
@@ -54,12 +67,15 @@ class Results:
     judge: RetrievalScore | None = None
     consistency: float | None = None
     boxes: BoxScore | None = None
+    given: GivenScore | None = None
     auto_errors: list[int] | None = None
     """Layers of `layers="auto"` less the true number, background included, one a scene."""
     speed: SpeedReport | None = None
     decomposed: list[Prediction] = field(default_factory=list)
     generated: list[Prediction] = field(default_factory=list)
     boxed: list[Prediction] = field(default_factory=list)
+    forward: list[Prediction] = field(default_factory=list)
+    back: list[Prediction] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -88,6 +104,18 @@ def mean_box_iou(made: Sequence[Prediction], scenes: Sequence[EvaluationScene]) 
         for layer, box in zip(one.layers[1:], scene.boxes, strict=True)
     ]
     return float(np.mean(found)), len(found)
+
+
+def count_unchanged(
+    made: Sequence[Prediction], scenes: Sequence[EvaluationScene], given: slice
+) -> tuple[int, int]:
+    """(exactly equal, all) of the layers ``given`` of every scene, as they came back."""
+    equal = [
+        np.array_equal(ours, true)
+        for one, scene in zip(made, scenes, strict=True)
+        for ours, true in zip(one.layers[given], scene.layers[given], strict=True)
+    ]
+    return sum(equal), len(equal)
 
 
 def _known(value: float | None) -> float:

@@ -120,7 +120,13 @@ def retrieval_score(
     index: SpriteIndex, layers: Sequence[np.ndarray], named: Sequence[tuple[str, str]]
 ) -> RetrievalScore:
     """How often the sprite (kind, name) that a layer should show is found for it; empty layers miss."""
-    ranks = [rank_of(index.search(layer), wanted) for layer, wanted in zip(layers, named, strict=True)]
+    return score_ranks(
+        [rank_of(index.search(layer), wanted) for layer, wanted in zip(layers, named, strict=True)]
+    )
+
+
+def score_ranks(ranks: Sequence[int | None]) -> RetrievalScore:
+    """The score of places from 0 among the best five, None where the wanted one was not there."""
     if not ranks:
         return RetrievalScore(top1=0.0, top5=0.0, count=0)
     hits = [rank is not None for rank in ranks]

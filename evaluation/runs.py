@@ -18,6 +18,7 @@ from .scenes import EvaluationScene
 
 if TYPE_CHECKING:
     from ..pipelines.image_to_layers import ImageToLayersPipeline
+    from ..pipelines.layers_to_layers import LayersToLayersPipeline
     from ..pipelines.text_to_layers import TextToLayersPipeline
 
 BATCH = 8
@@ -37,12 +38,13 @@ class Prediction:
 class Models:
     """The model on trial, handed in by whoever loaded it: this package judges and loads nothing.
 
-    ``decompose``, ``generate``: its two pipelines. ``codec``: layers, uint8 (N, H, W, 4), encoded and decoded again.
-    ``size``: pixels along a side of its own square. ``steps``: denoising steps to run.
+    ``decompose``, ``generate``, ``complete``: its pipelines. ``codec``: layers, uint8 (N, H, W, 4), encoded and
+    decoded again. ``size``: pixels along a side of its own square. ``steps``: denoising steps to run.
     """
 
     decompose: ImageToLayersPipeline
     generate: TextToLayersPipeline
+    complete: LayersToLayersPipeline
     codec: Callable[[np.ndarray], np.ndarray]
     size: int
     steps: int
@@ -100,6 +102,30 @@ def generate_in_boxes(models: Models, scenes: Sequence[EvaluationScene], watch: 
         return models.generate(layers=layers, boxes=boxes, **_words(chosen), **_common(models, chosen))
 
     return _in_batches(scenes, run, watch, batch=1)
+
+
+def complete_foregrounds(models: Models, scenes: Sequence[EvaluationScene], watch: Watch) -> list[Prediction]:
+    """Each scene's objects made for its true background, from the captions, without boxes."""
+    return _complete(models, scenes, watch, lambda scene: [scene.layers[0], *[None] * len(scene.objects)])
+
+
+def complete_backgrounds(models: Models, scenes: Sequence[EvaluationScene], watch: Watch) -> list[Prediction]:
+    """Each scene's background made for its true objects, from the captions."""
+    return _complete(models, scenes, watch, lambda scene: [None, *scene.objects])
+
+
+def _complete(
+    models: Models,
+    scenes: Sequence[EvaluationScene],
+    watch: Watch,
+    given: Callable[[EvaluationScene], list[Any]],
+) -> list[Prediction]:
+    def run(chosen: Sequence[EvaluationScene], layers: int) -> Any:
+        stacks = [given(scene) for scene in chosen]
+        common = {**_words(chosen), **_common(models, chosen)}
+        return models.complete(stacks, height=models.size, width=models.size, **common)
+
+    return _in_batches(scenes, run, watch)
 
 
 def _common(models: Models, chosen: Sequence[EvaluationScene]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["pass", "not yet", "not built", "not run", ""]
+Verdict = Literal["pass", "not yet", "not run", ""]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,28 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .extract_object import ExtractObjectPipeline
     from .image_to_layers import ImageToLayersPipeline
+    from .layers_to_layers import LayersToLayersPipeline
     from .outputs import LayersOutput
     from .progress import Progress
     from .sampler import Sampler, SamplerSettings
     from .text_to_layers import TextToLayersPipeline
+    from .transparent_image import TransparentImagePipeline
 
 _WHERE = {
+    "ExtractObjectPipeline": "extract_object",
     "ImageToLayersPipeline": "image_to_layers",
+    "LayersToLayersPipeline": "layers_to_layers",
     "LayersOutput": "outputs",
     "Progress": "progress",
     "Sampler": "sampler",
     "SamplerSettings": "sampler",
     "TextToLayersPipeline": "text_to_layers",
+    "TransparentImagePipeline": "transparent_image",
 }
 
 __all__ = [
+    "ExtractObjectPipeline",
     "ImageToLayersPipeline",
     "LayersOutput",
+    "LayersToLayersPipeline",
     "Progress",
     "Sampler",
     "SamplerSettings",
     "TextToLayersPipeline",
+    "TransparentImagePipeline",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The arguments that both pipelines take, with their defaults, and what they come to for one model.
+"""The arguments that all pipelines take, with their defaults, and what they come to for one model.
 
 Knows numbers, callbacks and prompts as given; no images and no networks.
 """
@@ -27,7 +27,7 @@ CALLBACK_TENSORS = ("latents", "prompt_embeds", "negative_prompt_embeds", "image
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CallArguments:
-    """Keyword arguments of ``ImageToLayersPipeline`` and ``TextToLayersPipeline``."""
+    """Keyword arguments that every pipeline takes."""
 
     negative_prompt: str | Sequence[str | None] | None = None
     """What to stay away from; blank by default. Read only while guidance is on."""
@@ -54,8 +54,8 @@ class CallArguments:
     generator: torch.Generator | Sequence[torch.Generator] | None = None
     """Instead of a seed: one generator, drawn from in order, or one per result."""
     latents: torch.Tensor | None = None
-    """Instead of both: the initial noise (B, layers + 1, C, h, w), composite first, or packed as in
-    diffusers."""
+    """Instead of both: the initial noise (B, layers + 1, C, h, w), composite first where the task has one, given
+    layers included, or packed as in diffusers."""
     num_images_per_prompt: int = 1
     """Results per input."""
     init_layers: LayersLike | Sequence[LayersLike] | None = None
@@ -113,6 +113,12 @@ class CallArguments:
             )
         if self.latents is not None and (self.seed is not None or self.generator is not None):
             raise InputError("Give either latents or a seed or generator; latents are the noise itself.")
+
+    def refuse(self, what: str, **reasons: str) -> None:
+        """Raises InputError when one of the named arguments is given to a task that has no use for it."""
+        for name, reason in reasons.items():
+            if getattr(self, name) is not None:
+                raise InputError(f"{name} cannot be given for {what}: {reason}.")
 
     def guidance(self, default_scale: float) -> Guidance:
         """The guidance of the call; ``default_scale`` is the model's own."""

@@ -37,11 +37,12 @@ from .jobs import Canvas
 from .outputs import LayersOutput
 from .prompts import Prompts, collect_prompts
 from .runner import Runner
-from .sizes import check_boxes
+from .sizes import Box, check_boxes, scaled_box, token_box, working_size
 
 logger = logging.getLogger(__name__)
 
 MAX_PROMPT_TOKENS = 512
+MakeLayout = Callable[[int, int, "list[Box | None] | None", tuple[int, ...]], Layout]
 STORED = (
     "default_resolution",
     "default_steps",
@@ -54,7 +55,7 @@ STORED = (
 
 
 class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
-    """The parts of a layered model. Use ``ImageToLayersPipeline`` or ``TextToLayersPipeline``.
+    """The parts of a layered model. Use the pipeline of a task, such as ``ImageToLayersPipeline``.
 
     The numbers are stored in model_index.json: ``default_resolution`` (square root of the working area in
     pixels), ``default_steps``, ``default_guidance``, ``text_guidance`` (for text to layers; None: the
@@ -222,6 +223,28 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
     # -- running
     # ---------------------------------------------------------------------------------------------------
 
+    def picture_canvas(
+        self,
+        width: int,
+        height: int,
+        *,
+        resolution: int | None,
+        wanted: tuple[int | None, int | None],
+        **content: Any,
+    ) -> Canvas:
+        """The canvas at the working size for a picture of ``width`` x ``height``; ``resolution`` and ``wanted`` (width,
+        height) as the caller gave them, ``content`` the other fields of a Canvas."""
+        wide, tall = working_size(
+            width,
+            height,
+            resolution=self.config.default_resolution if resolution is None else resolution,
+            multiple=self.config.size_multiple,
+            cell=self.cell,
+            wanted_width=wanted[0],
+            wanted_height=wanted[1],
+        )
+        return Canvas(width=wide, height=tall, grid=(tall // self.cell, wide // self.cell), **content)
+
     def collect_prompts(
         self, prompt: str | Sequence[str | None] | None, rows: int, layers: int, call: CallArguments
     ) -> Prompts:
@@ -249,13 +272,17 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
         prompts: Prompts,
         call: CallArguments,
         *,
-        make_layout: Callable[..., Layout],
+        make_layout: MakeLayout,
         facts: dict[str, Any],
     ) -> LayersOutput | tuple[list[Any]]:
-        """Runs one canvas per row of prompts. ``make_layout`` takes (height, width, layers, boxes) in tokens;
-        ``facts``: the subclass's own arguments, recorded in the documents."""
-        boxes = [check_boxes(call.boxes, layers, canvas.width, canvas.height) for canvas in canvases]
+        """Runs one canvas per row of prompts. ``make_layout`` takes (rows, columns) of tokens, boxes in tokens and the
+        numbers of given layers; ``facts``: the subclass's own arguments, recorded in the documents."""
+        boxes = [check_boxes(call.boxes, layers, *canvas.size) for canvas in canvases]
         engine = self.engine()
+        layouts = [
+            make_layout(*canvas.grid, self._token_boxes(row, canvas), canvas.given_numbers)
+            for canvas, row in zip(canvases, boxes, strict=True)
+        ]
         guidance = call.guidance(self.default_scale)
         if not guidance.enabled and (
             call.negative_prompt is not None or call.negative_prompt_embeds is not None
@@ -270,12 +297,20 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
             boxes=boxes,
             guidance=guidance,
             steps=self.config.default_steps if call.num_inference_steps is None else call.num_inference_steps,
-            make_layout=make_layout,
             encoder=self.prompt_encoder(call.max_sequence_length),
             facts=facts,
         )
         try:
-            output = runner.run(make_jobs(canvases, layers, call, engine))
+            output = runner.run(make_jobs(canvases, layouts, call, engine))
         finally:
             self.maybe_free_model_hooks()
         return output if call.return_dict else (output.images,)
+
+    def _token_boxes(self, boxes: Sequence[Box | None] | None, canvas: Canvas) -> list[Box | None] | None:
+        if boxes is None:
+            return None
+        working = (canvas.width, canvas.height)
+        return [
+            None if box is None else token_box(scaled_box(box, canvas.size, working), self.cell)
+            for box in boxes
+        ]

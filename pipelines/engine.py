@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..controls.base import Control
@@ -23,6 +24,7 @@ from .images import to_tensor
 from .jobs import Job
 from .revise import KeepOutside, mix
 from .sampler import Sampler, SamplerSettings
+from .stack import noisy_slots
 from .step import Accelerator, StepState
 
 
@@ -40,26 +42,36 @@ class Engine:
         """Pixels along each side of a token."""
         return self.codec.downscale * self.backbone.patch_size
 
-    def condition_tokens(self, jobs: Sequence[Job], cancel: threading.Event | None) -> torch.Tensor:
-        """(B, h*w, C) float32: the encoded inputs, one picture through the codec at a time."""
-        latents = []
+    def clean_tokens(
+        self, jobs: Sequence[Job], layout: Layout, cancel: threading.Event | None
+    ) -> torch.Tensor | None:
+        """(B, clean tokens, C) float32: what the jobs' canvases bring for the clean frames of the layout, one
+        picture through the codec at a time; None for a layout without clean frames."""
+        if not layout.clean_frames:
+            return None
+        rows = []
         with open_codec(self.codec, cancel):
             for job in jobs:
-                check_cancelled(cancel)
-                canvas = job.canvas
-                if canvas.condition is not None:
-                    latents.append(canvas.condition[None].to(self.device, torch.float32))
-                else:
-                    latents.append(self.codec.encode(to_tensor(canvas.picture)[None].to(self.device)))
-        return self.backbone.pack(torch.cat(latents))
+                parts = []
+                for picture, frame in zip(job.canvas.pictures, layout.clean_frames, strict=True):
+                    check_cancelled(cancel)
+                    parts.append(layout.crop(self.backbone.pack(self._latents(picture)), frame))
+                rows.append(torch.cat(parts, dim=1))
+        return torch.cat(rows)
+
+    def _latents(self, picture: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """(1, C, h, w) float32 of a picture H x W x 4, or of latents (C, h, w) as they are."""
+        if isinstance(picture, torch.Tensor):
+            return picture[None].to(self.device, torch.float32)
+        return self.codec.encode(to_tensor(picture)[None].to(self.device))
 
     def tokens(self, latents: Sequence[torch.Tensor], layout: Layout) -> torch.Tensor:
-        """Latents (frames, C, h, w) per job -> the noisy tokens (B, num_noisy_tokens, C) of the layout,
-        float32."""
+        """Latents (pictures of the result, C, h, w) per job -> the noisy tokens (B, num_noisy_tokens, C) of
+        the layout, float32."""
         stacked = torch.stack(list(latents)).to(self.device, torch.float32)
         parts = [
-            layout.crop(self.backbone.pack(stacked[:, number]), frame)
-            for number, frame in enumerate(layout.noisy_frames)
+            layout.crop(self.backbone.pack(stacked[:, slot]), frame)
+            for slot, frame in zip(noisy_slots(layout), layout.noisy_frames, strict=True)
         ]
         return torch.cat(parts, dim=1)
 
@@ -80,8 +92,8 @@ class Engine:
         noise = self.tokens([job.noise for job in jobs], layout)
         start = noise
         controls = list(controls)
-        if jobs[0].given is not None:
-            given = self.tokens([job.given for job in jobs], layout)
+        if jobs[0].start is not None:
+            given = self.tokens([job.start for job in jobs], layout)
             start = mix(given, noise, float(settings.schedule.sigmas[0]))
             if jobs[0].change is not None:
                 change = torch.stack([job.change for job in jobs]).to(self.device)[..., None]
@@ -100,20 +112,20 @@ class Engine:
             cancel=cancel,
         )
 
-    def frame_latents(self, tokens: torch.Tensor, layout: Layout, number: int) -> torch.Tensor:
-        """(B, C, h, w): the latents of noisy frame ``number``; outside its box those of an empty canvas."""
-        frame = layout.noisy_frames[number]
-        part = tokens[:, layout.slices[number]]
+    def frame_latents(self, tokens: torch.Tensor, layout: Layout, place: int) -> torch.Tensor:
+        """(B, C, h, w): the latents of the frame at ``place`` in the layout, out of the noisy tokens, or of
+        all for a clean frame; outside its box those of an empty canvas."""
+        frame = layout.frames[place]
+        part = tokens[:, layout.slices[place]]
         if frame.box is not None:
             part = layout.scatter(part, frame, self._empty_tokens(layout))
         return self.backbone.unpack(part, layout.height, layout.width)
 
     def decode_frame(
-        self, tokens: torch.Tensor, layout: Layout, number: int, cancel: threading.Event | None = None
+        self, tokens: torch.Tensor, layout: Layout, place: int, cancel: threading.Event | None = None
     ) -> torch.Tensor:
-        """(B, 4, H, W) float32 in [-1, 1]: noisy frame ``number``, one picture through the codec at a
-        time."""
-        latents = self.frame_latents(tokens, layout, number)
+        """(B, 4, H, W) float32 in [-1, 1]: the frame at ``place``, one picture through the codec at a time."""
+        latents = self.frame_latents(tokens, layout, place)
         pixels = []
         with torch.no_grad(), open_codec(self.codec, cancel):
             for one in latents:

@@ -7,6 +7,7 @@ come at the model's working size; bringing them to the picture's own size is the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from .images import ImageLike, fit_to, read_images
 from .jobs import Canvas
 from .outputs import LayersOutput
 from .prompts import count_rows, repeated
-from .sizes import working_size
 
 
 class ImageToLayersPipeline(LayersPipeline):
@@ -68,33 +68,27 @@ class ImageToLayersPipeline(LayersPipeline):
             pictures, canvases = None, self._latent_canvases(image_latents)
         else:
             pictures = read_images(image)
-            size = {
-                "resolution": self.config.default_resolution if resolution is None else resolution,
-                "multiple": self.config.size_multiple,
-                "cell": self.cell,
-                "wanted_height": height,
-                "wanted_width": width,
-            }
-            canvases = [self._canvas(pixels, size) for pixels in pictures]
+            canvases = [self._canvas(pixels, resolution, (width, height)) for pixels in pictures]
         rows = max(len(canvases), count_rows(prompt, call.prompt_embeds))
         canvases = repeated(canvases, rows, "images")
         prompts = self.collect_prompts(prompt, rows, layers, call)
         if pictures is not None and call.prompt_embeds is None and self.captioner is not None:
-            shown = [Image.fromarray(quantise(canvas.picture, 8)) for canvas in canvases]
+            shown = [Image.fromarray(quantise(canvas.pictures[0], 8)) for canvas in canvases]
             prompts = prompts.with_scene(self.captioner.fill(shown, prompts.scene))
         return self.run_call(
             canvases,
             layers,
             prompts,
             call,
-            make_layout=Layout.image_to_layers,
+            make_layout=lambda rows, columns, boxes, _: Layout.image_to_layers(rows, columns, layers, boxes),
             facts={"resolution": resolution, "height": height, "width": width},
         )
 
-    def _canvas(self, pixels: np.ndarray, size: dict[str, Any]) -> Canvas:
-        width, height = working_size(pixels.shape[1], pixels.shape[0], **size)
-        grid = (height // self.cell, width // self.cell)
-        return Canvas(width=width, height=height, grid=grid, pixels=fit_to(pixels, width, height))
+    def _canvas(
+        self, pixels: np.ndarray, resolution: int | None, wanted: tuple[int | None, int | None]
+    ) -> Canvas:
+        canvas = self.picture_canvas(pixels.shape[1], pixels.shape[0], resolution=resolution, wanted=wanted)
+        return replace(canvas, pictures=(fit_to(pixels, canvas.width, canvas.height),))
 
     def _latent_canvases(self, latents: torch.Tensor) -> list[Canvas]:
         channels, patch = self.backbone.capabilities.latent_channels, self.backbone.patch_size
@@ -111,4 +105,4 @@ class ImageToLayersPipeline(LayersPipeline):
             )
         rows, columns = latents.shape[2] // patch, latents.shape[3] // patch
         size = {"width": columns * self.cell, "height": rows * self.cell, "grid": (rows, columns)}
-        return [Canvas(**size, condition=one) for one in latents]
+        return [Canvas(**size, pictures=(one,)) for one in latents]

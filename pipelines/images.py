@@ -100,6 +100,13 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels).movedim(-1, 0).mul(2.0).sub(1.0).contiguous()
 
 
+def resize_frames(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(B, 4, H, W) in [-1, 1] at ``size`` (width, height), resampled premultiplied; the same frames at equal size."""
+    if (frames.shape[-1], frames.shape[-2]) == size:
+        return frames
+    return torch.stack([to_tensor(resize(to_pixels(frame), size)) for frame in frames])
+
+
 def to_pixels(tensor: torch.Tensor) -> np.ndarray:
     """(4, H, W) in [-1, 1] -> float32 H x W x 4 in [0, 1]."""
     return tensor.detach().float().cpu().div(2.0).add(0.5).clamp(0.0, 1.0).movedim(0, -1).contiguous().numpy()

@@ -8,21 +8,26 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..models.layout import Layout
 from .arguments import CallArguments
 from .engine import Engine
 from .given import given_frames, mask_planes, per_input
 from .jobs import Canvas, Job, given_noise
 from .noise import draw_noise, noise_sources
 from .revise import token_mask
+from .stack import picture_places, redraws
 
 Start = tuple[torch.Tensor | None, torch.Tensor | None]
 
 
-def make_jobs(canvases: Sequence[Canvas], layers: int, call: CallArguments, engine: Engine) -> list[Job]:
-    """One job per result: canvas by canvas, ``num_images_per_prompt`` each; a shared generator is drawn
-    from in that order. Raises InputError for seeds, generators, latents, layers or masks that do not
-    match."""
-    per_canvas, frames = call.num_images_per_prompt, layers + 1
+def make_jobs(
+    canvases: Sequence[Canvas], layouts: Sequence[Layout], call: CallArguments, engine: Engine
+) -> list[Job]:
+    """One job per result: canvas by canvas, each with its layout, ``num_images_per_prompt`` each; a shared
+    generator is drawn from in that order. Raises InputError for seeds, generators, latents, layers or masks
+    that do not match."""
+    per_canvas, frames = call.num_images_per_prompt, len(picture_places(layouts[0]))
+    first = 1 if redraws(layouts[0]) else 0
     channels, patch = engine.codec.latent_channels, engine.backbone.patch_size
     draws: list[tuple[torch.Tensor, int | None]]
     if call.latents is not None:
@@ -36,12 +41,14 @@ def make_jobs(canvases: Sequence[Canvas], layers: int, call: CallArguments, engi
         grids = [canvas.grid for canvas in canvases for _ in range(per_canvas)]
         draws = [
             (
-                draw_noise(source, (frames, channels, rows * patch, columns * patch), call.layer_seeds),
+                draw_noise(
+                    source, (frames, channels, rows * patch, columns * patch), call.layer_seeds, first=first
+                ),
                 source.seed,
             )
             for source, (rows, columns) in zip(sources, grids, strict=True)
         ]
-    starts = _starts(canvases, layers, call, engine)
+    starts = _starts(canvases, frames, first, call, engine)
     jobs = []
     for number, (noise, seed) in enumerate(draws):
         row = number // per_canvas
@@ -51,17 +58,20 @@ def make_jobs(canvases: Sequence[Canvas], layers: int, call: CallArguments, engi
                 number=number,
                 row=row,
                 canvas=canvases[row],
+                layout=layouts[row],
                 noise=noise,
                 seed=seed,
-                given=start,
+                start=start,
                 change=change,
             )
         )
     return jobs
 
 
-def _starts(canvases: Sequence[Canvas], layers: int, call: CallArguments, engine: Engine) -> list[Start]:
-    """(latents to start from, where they may change) per canvas."""
+def _starts(
+    canvases: Sequence[Canvas], frames: int, first: int, call: CallArguments, engine: Engine
+) -> list[Start]:
+    """(latents to start from, where they may change) per canvas. ``first``: the place of the lowest layer."""
     if call.init_layers is None:
         return [(None, None)] * len(canvases)
     masks: list[np.ndarray | None] = [None] * len(canvases)
@@ -71,6 +81,6 @@ def _starts(canvases: Sequence[Canvas], layers: int, call: CallArguments, engine
     for given, plane, canvas in zip(per_input(call.init_layers, len(canvases)), masks, canvases, strict=True):
         rows, columns = canvas.grid
         size = (canvas.width, canvas.height, columns * engine.cell, rows * engine.cell)
-        latents = engine.encode_layers(given_frames(given, layers, *size)).cpu()
+        latents = engine.encode_layers(given_frames(given, frames - first, *size)[1 - first :]).cpu()
         starts.append((latents, None if plane is None else token_mask(plane, rows, columns)))
     return starts

@@ -1,4 +1,4 @@
-"""One wanted result: what it starts from and where it belongs. Tensors and numbers only; no networks."""
+"""One wanted result: what it starts from and where it belongs. Tensors, layouts and layers only; no networks."""
 
 from __future__ import annotations
 
@@ -9,42 +9,49 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..models.layout import Layout
+from .given import GivenStack
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Canvas:
     """An input at its working size. ``width``, ``height``: pixels of the result; ``grid``: (rows, columns)
-    of tokens that hold it. ``pixels``: the picture, float32 H x W x 4 in [0, 1], or ``condition``: its
-    latents (C, h, w)."""
+    of tokens that hold it. ``pictures``: what the clean frames show, in the order of the layout: float32
+    H x W x 4 in [0, 1], or latents (C, h, w). ``given``: layers that the result takes over as they are."""
 
     width: int
     height: int
     grid: tuple[int, int]
-    pixels: np.ndarray | None = None
-    condition: torch.Tensor | None = None
+    pictures: tuple[np.ndarray | torch.Tensor, ...] = ()
+    given: GivenStack | None = None
 
     @property
-    def picture(self) -> np.ndarray:
-        """``pixels`` of a canvas that has them."""
-        assert self.pixels is not None
-        return self.pixels
+    def given_numbers(self) -> tuple[int, ...]:
+        """Which layers are given, counted from 1."""
+        return () if self.given is None else self.given.numbers
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the result in pixels: that of the given layers where there are any."""
+        return (self.width, self.height) if self.given is None else self.given.size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """``number``: its place among the results. ``row``: its prompt. ``noise``: latents (frames, C, h, w),
-    float32.
+    """``number``: its place among the results. ``row``: its prompt. ``noise``: latents (pictures, C, h, w),
+    float32, one for every picture of the result.
 
-    ``given``: latents (frames, C, h, w) of layers to start from. ``change``: (rows * columns,) in [0, 1],
+    ``start``: latents (pictures, C, h, w) of layers to start from. ``change``: (rows * columns,) in [0, 1],
     where those may change. ``seed`` None: the caller brought a generator or the noise.
     """
 
     number: int
     row: int
     canvas: Canvas
+    layout: Layout
     noise: torch.Tensor
     seed: int | None = None
-    given: torch.Tensor | None = None
+    start: torch.Tensor | None = None
     change: torch.Tensor | None = None
 
 

@@ -63,22 +63,27 @@ def noise_sources(
 
 
 def draw_noise(
-    source: NoiseSource, shape: tuple[int, int, int, int], layer_seeds: Sequence[int | None] | None = None
+    source: NoiseSource,
+    shape: tuple[int, int, int, int],
+    layer_seeds: Sequence[int | None] | None = None,
+    *,
+    first: int = 1,
 ) -> torch.Tensor:
     """Standard normal (frames, C, h, w), float32 on the CPU, the composite's frame first.
 
     ``layer_seeds``: a seed of its own for each layer, bottom to top; None keeps the layer's part of the
-    common draw. So one layer can be drawn anew while the others stay.
+    common draw. So one layer can be drawn anew while the others stay. ``first``: the frame of the lowest
+    layer, 0 where there is no composite.
     """
     device = source.generator.device
     noise = torch.randn(shape, generator=source.generator, device=device, dtype=torch.float32).cpu()
     if layer_seeds is None:
         return noise
-    if len(layer_seeds) != shape[0] - 1:
+    if len(layer_seeds) != shape[0] - first:
         raise InputError(
-            f"{len(layer_seeds)} layer seeds were given for {shape[0] - 1} layers; give one or None for each."
+            f"{len(layer_seeds)} layer seeds were given for {shape[0] - first} layers; give one or None for each."
         )
-    for frame, seed in enumerate(layer_seeds, start=1):
+    for frame, seed in enumerate(layer_seeds, start=first):
         if seed is not None:
             noise[frame] = torch.randn(shape[1:], generator=_seeded(seed), dtype=torch.float32)
     return noise

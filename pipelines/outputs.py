@@ -16,7 +16,8 @@ from PIL import Image
 
 from ..errors import InputError
 from ..layers.composite import quantise
-from ..layers.document import Layer, LayeredImage, Provenance
+from ..layers.document import Layer, LayeredImage, Node, Provenance
+from .given import GivenStack
 from .images import to_pixels
 from .sizes import Box
 
@@ -32,7 +33,7 @@ class LayersOutput(BaseOutput):
     ``images``: the layers of each result, bottom to top: a list of RGBA pictures, or one array (L, H, W, 4)
     in [0, 1] for "np", one tensor (L, 4, H, W) in [0, 1] for "pt", one tensor (L, C, h, w) of normalised
     latents for "latent". ``composites``: the whole picture as the model redrew it (not a composite of the
-    layers), in the same form.
+    layers), in the same form; empty for tasks that redraw none.
     """
 
     images: list[Any] = field(default_factory=list)
@@ -51,7 +52,7 @@ class Result:
     """One entry of a :class:`LayersOutput`."""
 
     images: Any
-    composite: Any
+    composite: Any = None
     document: LayeredImage | None = None
 
 
@@ -71,16 +72,25 @@ def as_picture(frame: torch.Tensor) -> Image.Image:
     return Image.fromarray(quantise(to_pixels(frame), 8))
 
 
-def as_output(frames: torch.Tensor, output_type: str) -> tuple[Any, Any]:
-    """Frames (L + 1, 4, H, W) in [-1, 1], composite first -> (layers, composite) in the caller's form."""
+def as_output(frame: torch.Tensor, output_type: str) -> Any:
+    """A frame (4, H, W) in [-1, 1] in the caller's form."""
     if output_type == "pt":
-        unit = frames.float().div(2.0).add(0.5).clamp(0.0, 1.0)
-        return unit[1:], unit[0]
-    if output_type == "np":
-        arrays = [to_pixels(frame) for frame in frames]
-        return np.stack(arrays[1:]), arrays[0]
-    pictures = [as_picture(frame) for frame in frames]
-    return pictures[1:], pictures[0]
+        return frame.float().div(2.0).add(0.5).clamp(0.0, 1.0)
+    return to_pixels(frame) if output_type == "np" else as_picture(frame)
+
+
+def given_output(pixels: np.ndarray, output_type: str) -> Any:
+    """A given layer, float32 H x W x 4 in [0, 1], in the caller's form: the same values, unless that form has 8 bits."""
+    if output_type == "pt":
+        return torch.from_numpy(pixels.copy()).movedim(-1, 0)
+    return pixels if output_type == "np" else Image.fromarray(quantise(pixels, 8))
+
+
+def joined(layers: Sequence[Any], output_type: str) -> Any:
+    """The layers of one result, bottom to top, as one array, one tensor or a list of pictures."""
+    if output_type in ("pt", "latent"):
+        return torch.stack(list(layers))
+    return np.stack(layers) if output_type == "np" else list(layers)
 
 
 def layer_name(number: int, prompt: str | None) -> str:
@@ -99,11 +109,18 @@ def make_document(
     model: str | None,
     revision: str | None,
     metadata: dict[str, Any],
+    given: GivenStack | None = None,
+    lowest: int = 0,
 ) -> LayeredImage:
     """A document of full-canvas pictures, bottom to top; a layer with a box is stored cropped to it, in
-    place."""
-    layers = []
+    place. ``given``: layers that are taken over as they are, and the document they come from. ``lowest``:
+    what the bottom layer is called by number, 0 the background, 1 an object."""
+    layers: list[Node] = []
     for number, picture in enumerate(pictures):
+        node = None if given is None else given.nodes[number]
+        if node is not None:
+            layers.append(node)
+            continue
         prompt = layer_prompts[number] if number < len(layer_prompts) else None
         box = boxes[number] if boxes is not None else None
         pixels = np.asarray(picture)
@@ -117,10 +134,11 @@ def make_document(
             seed=seed,
             model=model,
             revision=revision,
-            role="background" if number == 0 else "layer",
+            role="background" if number + lowest == 0 else "layer",
         )
-        layers.append(
-            Layer(pixels=pixels, name=layer_name(number, prompt), offset=offset, provenance=provenance)
-        )
+        name = layer_name(number + lowest, prompt)
+        layers.append(Layer(pixels=pixels, name=name, offset=offset, provenance=provenance))
+    if given is not None:
+        return given.document.replace(layers=tuple(layers), metadata=metadata)
     width, height = pictures[0].size
     return LayeredImage(width=width, height=height, layers=tuple(layers), metadata=metadata)

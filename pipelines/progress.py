@@ -21,7 +21,7 @@ class Progress:
     ``remaining``: estimated seconds until sampling ends, None where unknown. ``results``: which results
     (numbers in the order of the inputs) this is about. ``preview``: call it for the pictures as the model
     sees them now, one RGBA per entry of ``results``; takes the frame (0 the composite, 1 the background,
-    ...), costs one decode each; None outside of sampling.
+    ...; by default the lowest number there is), costs one decode each; None outside of sampling.
     """
 
     phase: Phase

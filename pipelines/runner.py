@@ -9,26 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from ..errors import InputError
-from ..models.layout import Layout
+from ..models.layout import Layout, Role
 from ..models.text import TextEncoder, TextFeatures
 from .arguments import CallArguments, recorded
 from .cancel import check_cancelled
 from .engine import Engine
 from .guidance import Guidance
+from .images import resize_frames
 from .jobs import Job, grouped
-from .outputs import LayersOutput, Result, as_output, as_picture, clear_outside, make_document
+from .outputs import (
+    LayersOutput,
+    Result,
+    as_output,
+    as_picture,
+    clear_outside,
+    given_output,
+    joined,
+    make_document,
+)
 from .prediction import COND, UNCOND, SamplerSettings
 from .progress import Progress
 from .prompts import Prompts
 from .schedule import Schedule, make_schedule
-from .sizes import Box, token_box
+from .sizes import Box
+from .stack import made_places, picture_places
 from .step import StepState
 
 
@@ -44,6 +56,11 @@ class _Group:
     conditions: dict[str, TextFeatures]
     schedule: Schedule
     first_step: int
+
+    @cached_property
+    def made(self) -> dict[int, int]:
+        """The number of every picture that is sampled -> the place of its frame."""
+        return made_places(self.layout)
 
     @property
     def results(self) -> tuple[int, ...]:
@@ -62,14 +79,14 @@ class Runner:
     boxes: Sequence[tuple[Box | None, ...] | None]
     guidance: Guidance
     steps: int
-    make_layout: Callable[..., Layout]
     encoder: TextEncoder | None
     facts: dict[str, Any]
 
     def run(self, jobs: Sequence[Job]) -> LayersOutput:
         """The results in the order of the jobs' numbers."""
         keyed = (
-            ((job.canvas.grid, self.boxes[job.row], self.prompts.spoken_layers(job.row)), job) for job in jobs
+            ((job.layout, job.canvas.size, self.boxes[job.row], self.prompts.spoken_layers(job.row)), job)
+            for job in jobs
         )
         groups = grouped(keyed)
         schedules = [self._schedule(members[0]) for members in groups]
@@ -96,7 +113,7 @@ class Runner:
         ordered = [results[number] for number in sorted(results)]
         return LayersOutput(
             images=[result.images for result in ordered],
-            composites=[result.composite for result in ordered],
+            composites=[result.composite for result in ordered if result.composite is not None],
             documents=[result.document for result in ordered if result.document is not None],
         )
 
@@ -111,15 +128,13 @@ class Runner:
 
     def _prepare(self, jobs: Sequence[Job], schedule: Schedule, first_step: int) -> _Group:
         check_cancelled(self.call.cancel)
-        cell, boxes = self.pipeline.cell, self.boxes[jobs[0].row]
-        tokens = None if boxes is None else [None if box is None else token_box(box, cell) for box in boxes]
-        layout = self.make_layout(*jobs[0].canvas.grid, self.layers, tokens)
+        layout = jobs[0].layout
         conditions = self.prompts.encode(self.encoder, [job.row for job in jobs], self.guidance.enabled)
         return _Group(
             jobs=jobs,
             layout=layout,
-            boxes=boxes,
-            clean=self.engine.condition_tokens(jobs, self.call.cancel) if layout.clean_frames else None,
+            boxes=self.boxes[jobs[0].row],
+            clean=self.engine.clean_tokens(jobs, layout, self.call.cancel),
             conditions={name: text.to(device=self.engine.device) for name, text in conditions.items()},
             schedule=schedule,
             first_step=first_step,
@@ -180,43 +195,60 @@ class Runner:
                 raise InputError(f"callback_on_step_end may replace the latents, not {name}.")
         return answer.get("latents")
 
-    def _preview(self, group: _Group, state: StepState, frame: int = 0) -> list[Image.Image]:
-        if not 0 <= frame <= self.layers:
+    def _preview(self, group: _Group, state: StepState, frame: int | None = None) -> list[Image.Image]:
+        shown = picture_places(group.layout)
+        frame = next(iter(shown)) if frame is None else frame
+        if frame not in shown:
             raise InputError(f"There is no frame {frame} to preview; 0 is the composite, 1 the background.")
+        if frame not in group.made:
+            return [given_output(_given(job, frame), "pil") for job in group.jobs]
         with torch.no_grad():
             return [as_picture(pixels) for pixels in self._decode(group, state.x0(), frame)]
 
     # -- after it ran
     # ----------------------------------------------------------------------------------------------
 
-    def _decode(self, group: _Group, tokens: torch.Tensor, frame: int) -> torch.Tensor:
-        """(B, 4, H, W) in [-1, 1]: one frame of every job at the size of the results."""
-        box = group.boxes[frame - 1] if group.boxes is not None and frame > 0 else None
+    def _decode(self, group: _Group, tokens: torch.Tensor, number: int) -> torch.Tensor:
+        """(B, 4, H, W) in [-1, 1]: one picture of every job at the size of the results."""
+        box = group.boxes[number - 1] if group.boxes is not None and number > 0 else None
         canvas = group.jobs[0].canvas
-        pixels = self.engine.decode_frame(tokens, group.layout, frame, self.call.cancel)
-        return clear_outside(pixels[..., : canvas.height, : canvas.width], box)
+        pixels = self.engine.decode_frame(tokens, group.layout, group.made[number], self.call.cancel)
+        pixels = resize_frames(pixels[..., : canvas.height, : canvas.width], canvas.size)
+        return clear_outside(pixels, box)
 
     def _results(self, group: _Group, tokens: torch.Tensor) -> dict[int, Result]:
-        frames = range(self.layers + 1)
+        """The pictures of every job: what was sampled, and what was given as it is."""
         if self.call.output_type == "latent":
-            latents = torch.stack([self.engine.frame_latents(tokens, group.layout, n) for n in frames], dim=1)
-            return {
-                job.number: Result(images=one[1:], composite=one[0])
-                for job, one in zip(group.jobs, latents, strict=True)
+            every = tokens if group.clean is None else torch.cat([tokens, group.clean], dim=1)
+            latents = {
+                number: self.engine.frame_latents(every, group.layout, place)
+                for number, place in picture_places(group.layout).items()
             }
-        decoded = []
-        for frame in frames:
-            self._report(Progress(phase="decode", done=frame, total=len(frames), results=group.results))
-            decoded.append(self._decode(group, tokens, frame).cpu())
-        self._report(Progress(phase="decode", done=len(frames), total=len(frames), results=group.results))
-        return {
-            job.number: self._result(job, pixels, group)
-            for job, pixels in zip(group.jobs, torch.stack(decoded, dim=1), strict=True)
-        }
+            return {
+                job.number: self._result(job, {number: one[i] for number, one in latents.items()}, group)
+                for i, job in enumerate(group.jobs)
+            }
+        decoded, total = {}, len(group.made)
+        for done, number in enumerate(group.made):
+            self._report(Progress(phase="decode", done=done, total=total, results=group.results))
+            decoded[number] = self._decode(group, tokens, number).cpu()
+        self._report(Progress(phase="decode", done=total, total=total, results=group.results))
+        kind, results = self.call.output_type, {}
+        for i, job in enumerate(group.jobs):
+            pictures = {
+                number: as_output(decoded[number][i], kind)
+                if number in decoded
+                else given_output(_given(job, number), kind)
+                for number in picture_places(group.layout)
+            }
+            results[job.number] = self._result(job, pictures, group)
+        return results
 
-    def _result(self, job: Job, frames: torch.Tensor, group: _Group) -> Result:
-        """``frames``: (layers + 1, 4, H, W) in [-1, 1], composite first."""
-        images, composite = as_output(frames, self.call.output_type)
+    def _result(self, job: Job, pictures: dict[int, Any], group: _Group) -> Result:
+        """``pictures``: by their numbers, each in the caller's form."""
+        composite = pictures.get(0)
+        layers = [picture for number, picture in pictures.items() if number > 0]
+        images = joined(layers, self.call.output_type)
         if self.call.output_type not in ("document", "pil"):
             return Result(images=images, composite=composite)
         arguments = {
@@ -230,9 +262,11 @@ class Runner:
             "strength": None if self.call.init_layers is None else self.call.strength,
             **self.facts,
         }
+        lowest = job.layout.frames[picture_places(job.layout)[1]]
+        alone = composite is None and self.layers == 1
         document = make_document(
             images,
-            layer_prompts=self.prompts.layers[job.row],
+            layer_prompts=[self.prompts.scene[job.row]] if alone else self.prompts.layers[job.row],
             boxes=group.boxes,
             seed=job.seed,
             model=self.pipeline.name,
@@ -246,5 +280,13 @@ class Runner:
                     "arguments": recorded(arguments),
                 }
             ),
+            given=job.canvas.given,
+            lowest=0 if lowest.role is Role.BACKGROUND else 1,
         )
         return Result(images=images, composite=composite, document=document)
+
+
+def _given(job: Job, number: int) -> np.ndarray:
+    """float32 H x W x 4: layer ``number`` of a job that was given it."""
+    assert job.canvas.given is not None
+    return job.canvas.given.pixels(number)

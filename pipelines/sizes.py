@@ -109,3 +109,10 @@ def token_box(box: Box, cell: int) -> Box:
     """The smallest box on the token grid that holds a pixel box: floor and ceil."""
     x0, y0, x1, y1 = box
     return x0 // cell, y0 // cell, -(-x1 // cell), -(-y1 // cell)
+
+
+def scaled_box(box: Box, size: tuple[int, int], working: tuple[int, int]) -> Box:
+    """The smallest pixel box at ``working`` (width, height) that holds a box of a canvas of ``size``."""
+    x0, y0, x1, y1 = box
+    (width, height), (wide, tall) = size, working
+    return x0 * wide // width, y0 * tall // height, -(-x1 * wide // width), -(-y1 * tall // height)

@@ -14,20 +14,13 @@ from typing import Any
 from ..errors import InputError
 from ..models.layout import Layout
 from .arguments import CallArguments
-from .base import LayersPipeline
-from .jobs import Canvas
 from .outputs import LayersOutput
 from .prompts import count_rows
-from .sizes import check_canvas
+from .text_led import TextLedPipeline
 
 
-class TextToLayersPipeline(LayersPipeline):
+class TextToLayersPipeline(TextLedPipeline):
     """Makes layered pictures from text. See :meth:`__call__`."""
-
-    @property
-    def default_scale(self) -> float:
-        own = self.config.text_guidance
-        return super().default_scale if own is None else float(own)
 
     def __call__(
         self,
@@ -52,17 +45,13 @@ class TextToLayersPipeline(LayersPipeline):
         call = CallArguments(**arguments)
         if prompt is None and call.prompt_embeds is None and not call.layer_prompts:
             raise InputError("Say what to make: give a prompt, layer_prompts or prompt_embeds.")
-        wide = self.config.default_resolution if width is None else width
-        tall = self.config.default_resolution if height is None else height
-        check_canvas(wide, tall)
+        canvas = self.empty_canvas(width, height)
         rows = count_rows(prompt, call.prompt_embeds)
-        # A canvas that ends inside a token is made whole and cut afterwards.
-        grid = (-(-tall // self.cell), -(-wide // self.cell))
         return self.run_call(
-            [Canvas(width=wide, height=tall, grid=grid)] * rows,
+            [canvas] * rows,
             layers,
             self.collect_prompts(prompt, rows, layers, call),
             call,
-            make_layout=Layout.text_to_layers,
-            facts={"height": tall, "width": wide},
+            make_layout=lambda rows, columns, boxes, _: Layout.text_to_layers(rows, columns, layers, boxes),
+            facts={"height": canvas.height, "width": canvas.width},
         )
