@@ -65,7 +65,7 @@ class LayersModel(nn.Module):
 
     def __init__(self, words: list[str], settings: ModelSettings) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.fast = settings, False
         self.transformer = QwenImageTransformer2DModel(
             patch_size=2,
             in_channels=4 * settings.latent_channels,
@@ -96,6 +96,7 @@ class LayersModel(nn.Module):
 
     def hurry(self, *, compiled: bool) -> None:
         """Set up for a GPU: flash attention, and each block's arithmetic compiled once for all shapes."""
+        self.fast = True
         self.transformer.set_attn_processor(FlashAttention())
         frequencies = _RealFrequencies(self.transformer.pos_embed, layer_axis=True, size=256)
         self.backbone = QwenBackbone(self.transformer, self.frame_embedding, frequencies=frequencies)
@@ -107,7 +108,7 @@ class LayersModel(nn.Module):
 
     def features(self, batch: TaskBatch) -> Any:
         """The batch's prompts, encoded."""
-        return self.text.encode_ids(batch.scene_ids, batch.layer_ids, batch.described)
+        return self.text.encode_ids(batch.scene_ids, batch.layer_ids, batch.described, one_form=self.fast)
 
     def forward(self, batch: TaskBatch, sigma: Tensor, noise: Tensor | None = None) -> Tensor:
         tokens = pack_frames(self.backbone, batch.latents, batch.layout)

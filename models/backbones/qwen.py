@@ -41,9 +41,10 @@ class QwenBackbone:
         self.transformer = transformer
         self.frame_embedding = frame_embedding
         self.patch_size = int(transformer.config.patch_size)
-        self._frequencies = frequencies or LayoutFrequencies(
-            transformer.pos_embed, layer_axis=bool(transformer.config.use_layer3d_rope)
-        )
+        if frequencies is None:
+            layered = bool(transformer.config.use_layer3d_rope)
+            frequencies = LayoutFrequencies(transformer.pos_embed, layer_axis=layered)
+        self._frequencies = frequencies
         self._layouts: list[Layout] = []
         width = self.capabilities.hidden_size
         if frame_embedding is not None and frame_embedding.config["dim"] != width:

@@ -119,33 +119,36 @@ class EmbeddedTextEncoder:
         )
 
     def encode_ids(
-        self, scene: torch.Tensor, layers: torch.Tensor | None = None, indices: Sequence[int] = ()
+        self,
+        scene: torch.Tensor,
+        layers: torch.Tensor | None = None,
+        indices: Sequence[int] = (),
+        *,
+        one_form: bool = False,
     ) -> TextFeatures:
         """The same from ids: ``scene`` (B, 48) and ``layers`` (B, n, 16) int64, whose spans belong to the layers
-        ``indices``. The ids may live on the CPU whatever the encoder's device."""
+        ``indices``. The ids may live on the CPU whatever the encoder's device.
+
+        ``one_form``: always a mask and at least two tokens, so that a compiler sees one kind of call, and no question to
+        the device that would have to be waited for.
+        """
         device = self.encoder.get_input_embeddings().weight.device
         if layers is None:
-            length = max(1, int((scene != 0).any(0).sum()))
-            return self._features(*self._hidden(scene[:, :length], device), (TextSpan(length=length),))
-        batch = len(scene)
-        whole, shown = self._hidden(scene, device)
-        parts, seen = self._hidden(layers.flatten(0, 1), device)
-        spans = (
-            TextSpan(length=scene.shape[1]),
-            *(TextSpan(length=LAYER_TOKENS, index=index) for index in indices),
-        )
-        hidden = torch.cat([whole, parts.reshape(batch, -1, parts.shape[-1])], 1)
-        return self._features(hidden, torch.cat([shown, seen.reshape(batch, -1)], 1), spans)
+            scene = scene[:, : max(1 + one_form, int((scene != 0).any(0).sum()))]
+        hidden, mask = self._hidden(scene, device)
+        spans = [TextSpan(length=scene.shape[1])]
+        if layers is not None:
+            batch = len(scene)
+            parts, seen = self._hidden(layers.flatten(0, 1), device)
+            hidden = torch.cat([hidden, parts.reshape(batch, -1, parts.shape[-1])], 1)
+            mask = torch.cat([mask, seen.reshape(batch, -1)], 1)
+            spans += [TextSpan(length=LAYER_TOKENS, index=index) for index in indices]
+        if one_form:
+            return TextFeatures(embeds=hidden, mask=mask, spans=tuple(spans))
+        return TextFeatures.from_embeds(hidden, mask, spans)
 
     def _hidden(self, ids: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         ids = ids.to(device, non_blocking=True)
         mask = ids != 0
         hidden = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return hidden * mask[..., None].to(hidden.dtype), mask
-
-    @staticmethod
-    def _features(hidden: torch.Tensor, mask: torch.Tensor, spans: tuple[TextSpan, ...]) -> TextFeatures:
-        if mask.device.type == "cpu":
-            return TextFeatures.from_embeds(hidden, mask, spans)
-        # Elsewhere, asking whether the mask hides anything would wait for the device; one token is always seen.
-        return TextFeatures(embeds=hidden, mask=None if hidden.shape[1] == 1 else mask, spans=spans)
