@@ -1,6 +1,7 @@
 """Backgrounds of many scenes at once, one batch a kind: flat, gradients, patterns and soft noise, as torch tensors.
 
-Every pixel mixes a scene's two colours; a kind says by how much. This module knows nothing of objects.
+Every pixel mixes a scene's two colours; a kind says by how much. A vignette darkens what was mixed. This module knows
+nothing of objects.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def background_arrays(packed: PackedScenes) -> dict[str, np.ndarray]:
         arrays[f"{kind}.numbers"] = np.stack(numbers, 1).astype(np.float32)
         for octave, grid in enumerate(packed.noise.get(kind, ())):
             arrays[f"{kind}.noise{octave}"] = grid
+    if (dark := np.flatnonzero(packed.vignette[:, 0])).size:
+        arrays["vignette.scenes"], arrays["vignette.numbers"] = dark, packed.vignette[dark]
     return arrays
 
 
@@ -49,6 +52,16 @@ def draw_backgrounds(sent: Mapping[str, Tensor], out: Tensor) -> None:
             mix = _pattern(kind, sent[f"{kind}.numbers"], x, y, short)
         mix = mix.clamp_(0, 1)[:, None]
         out[members] = ((second - first) * mix).add_(first)
+    if (dark := sent.get("vignette.scenes")) is not None:
+        out[dark] *= _vignette(sent["vignette.numbers"], height, width)
+
+
+def _vignette(numbers: Tensor, height: int, width: int) -> Tensor:
+    """Factors (n, 1, H, W): 1 in the middle, 1 - strength at the outer corners of the corner pixels."""
+    strength, power = numbers[:, :, None, None, None].unbind(1)
+    x = middles(width, numbers.device) / width - 0.5
+    y = (middles(height, numbers.device) / height - 0.5)[:, None]
+    return 1 - strength * (2 * (x * x + y * y)).pow(power / 2)
 
 
 def _pattern(kind: str, numbers: Tensor, x: Tensor, y: Tensor, short: int) -> Tensor:

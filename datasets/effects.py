@@ -13,8 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DROP_SIGMA, CONTACT_SIGMA, GLOW_SIGMA = 0.03, 0.02, 0.06
+DROP_SIGMA, CONTACT_SIGMA, GLOW_SIGMA, RIM_SIGMA = 0.03, 0.02, 0.06, 0.0125
 """The largest blur of each effect, as a fraction of the canvas's shorter side: it sets how far a kernel reaches."""
+RIM_WIDTH = (0.008, 2 * RIM_SIGMA)
+"""Narrowest and widest sticker rim, as fractions of the canvas's shorter side."""
+RIM_PER_SIGMA, RIM_LEAST = 2.0, 0.5
+"""A rim is a blurred silhouette cut off where a straight edge has faded for its width. The width over the blur's sigma, and
+the least sigma in pixels."""
+WHITE = (0.97, 0.97, 0.96)
 SOLID = 128
 """Level of alpha, out of 255, from which a sprite's pixel can touch the ground."""
 
@@ -51,6 +57,16 @@ def ground_below(cell: np.ndarray, angle: float, flip: bool) -> float:
     across = (columns + 0.5) / side - 0.5
     down = (rows + 0.5) / side - 0.5
     return float((np.sin(angle) * (-across if flip else across) + np.cos(angle) * down).max() + 0.5 / side)
+
+
+def draw_rim(
+    rng: np.random.Generator, share: float, colour: tuple[float, float, float]
+) -> tuple[float, float, float, float] | None:
+    """A sticker rim with that share, RGB in [0,1] and width: white, or in three of ten cases of the ``colour``; or None.
+    Every number is drawn whether it is used or not."""
+    dice, white, u = rng.random(3).tolist()
+    width = RIM_WIDTH[0] + u * (RIM_WIDTH[1] - RIM_WIDTH[0])
+    return (*(WHITE if white < 0.7 else colour), width) if dice < share else None
 
 
 def draw_effects(

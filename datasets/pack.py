@@ -23,10 +23,12 @@ class PackedScenes:
 
     ``counts``: layers of each scene, background included. ``owner`` (M, 2) int64: scene and layer of each object.
     ``sprite`` (M,) int64. ``place`` (M, 6): centre x, y, size, cos, sin, -1 if mirrored else 1. ``paint`` (M, 4): RGB
-    factor and opacity. ``drop`` (M, 4): dx, dy, sigma, strength (0: none). ``ground`` (M,), ``contact`` (M, 3),
+    factor and opacity. ``drop`` (M, 4): dx, dy, sigma, strength (0: none). ``rim`` (M, 4): RGB and width (0: none).
+    ``ground`` (M,), ``contact`` (M, 3),
     ``reflection`` (M, 3), ``glow`` (M, 5) as in :class:`~acetate.datasets.effects.Effects`, strength 0: none.
-    ``colours`` (B, 2, 3), ``angle`` and ``frequency`` (B,) float64 of the backgrounds; ``kinds``: scenes by kind of
-    background; ``noise``: per kind, the coarse grids of its scenes, one (n, side, side) an octave.
+    ``colours`` (B, 2, 3), ``angle`` and ``frequency`` (B,) float64 of the backgrounds; ``vignette`` (B, 2): strength (0:
+    none) and power; ``kinds``: scenes by kind of background; ``noise``: per kind, the coarse grids of its scenes, one
+    (n, side, side) an octave.
     """
 
     counts: tuple[int, ...]
@@ -35,6 +37,7 @@ class PackedScenes:
     place: np.ndarray
     paint: np.ndarray
     drop: np.ndarray
+    rim: np.ndarray
     ground: np.ndarray
     contact: np.ndarray
     reflection: np.ndarray
@@ -42,6 +45,7 @@ class PackedScenes:
     colours: np.ndarray
     angle: np.ndarray
     frequency: np.ndarray
+    vignette: np.ndarray
     kinds: dict[str, np.ndarray]
     noise: dict[str, list[np.ndarray]]
 
@@ -51,7 +55,7 @@ class PackedScenes:
 
 def _row(o: Placed) -> tuple[float, ...]:
     place = (*o.centre, o.size, np.cos(o.angle), np.sin(o.angle), -1.0 if o.flip else 1.0)
-    row = (*place, *(o.tint or o.gain), o.opacity, *(o.shadow or (0.0, 0.0, 0.01, 0.0)))
+    row = (*place, *(o.tint or o.gain), o.opacity, *(o.shadow or (0.0, 0.0, 0.01, 0.0)), *(o.rim or (0.0, 0.0, 0.0, 0.0)))
     e = o.effects
     if e is None:
         return (*row, *_NO_EFFECTS)
@@ -64,7 +68,7 @@ def _row(o: Placed) -> tuple[float, ...]:
 
 
 _NO_EFFECTS = (0.5, 0.0, 0.1, 0.01, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.01, 0.0)
-_ENDS = np.cumsum([6, 4, 4, 1, 3, 3, 5])
+_ENDS = np.cumsum([6, 4, 4, 4, 1, 3, 3, 5])
 _WIDTH = int(_ENDS[-1])
 
 
@@ -72,7 +76,7 @@ def pack(scenes: Sequence[Scene]) -> PackedScenes:
     """The scenes as arrays; see :class:`PackedScenes`."""
     rows = [_row(o) for s in scenes for o in s.objects]
     table = np.array(rows, np.float32).reshape(len(rows), _WIDTH)
-    place, paint, drop, ground, contact, reflection, glow = np.split(table, _ENDS[:-1], axis=1)
+    place, paint, drop, rim, ground, contact, reflection, glow = np.split(table, _ENDS[:-1], axis=1)
     backgrounds = [s.background for s in scenes]
     named = np.array([BACKGROUNDS.index(b.kind) for b in backgrounds])
     kinds = {kind: np.flatnonzero(named == k) for k, kind in enumerate(BACKGROUNDS) if (named == k).any()}
@@ -83,6 +87,7 @@ def pack(scenes: Sequence[Scene]) -> PackedScenes:
         place=place,
         paint=paint,
         drop=drop,
+        rim=rim,
         ground=ground[:, 0],
         contact=contact,
         reflection=reflection,
@@ -90,6 +95,7 @@ def pack(scenes: Sequence[Scene]) -> PackedScenes:
         colours=np.array([b.colours for b in backgrounds], np.float32),
         angle=np.array([b.angle for b in backgrounds], np.float64),
         frequency=np.array([b.frequency for b in backgrounds], np.float64),
+        vignette=np.array([b.vignette or (0.0, 1.0) for b in backgrounds], np.float32),
         kinds=kinds,
         noise={kind: _noise([backgrounds[i].noise_seed for i in kinds[kind]], octaves)
                for kind, octaves in NOISE_OCTAVES.items() if kind in kinds},

@@ -137,5 +137,5 @@ class Renderer:
         picture[:, :3] *= paint[:, :3, None, None]
         torch.minimum(picture[:, :3], picture[:, 3:], out=picture[:, :3])
         picture *= paint[:, 3, None, None, None]
-        shade(picture, batch, short)
+        shade(picture, batch, height, width)
         return _straighten(picture)

@@ -12,7 +12,16 @@ import math
 import numpy as np
 
 from .atlas import CELL, Atlas
-from .effects import CONTACT_SIGMA, DROP_SIGMA, GLOW_SIGMA, Effects, blur_radius
+from .effects import (
+    CONTACT_SIGMA,
+    DROP_SIGMA,
+    GLOW_SIGMA,
+    RIM_LEAST,
+    RIM_PER_SIGMA,
+    RIM_SIGMA,
+    Effects,
+    blur_radius,
+)
 from .scenes import Background, Placed, Scene
 
 MIP_BELOW = 0.75
@@ -81,6 +90,8 @@ def _object(atlas: Atlas, placed: Placed, height: int, width: int) -> np.ndarray
     picture = sample(cell, (-across if placed.flip else across) / texel + middle, down / texel + middle)
     colour = np.minimum(picture[..., :3] * np.array(placed.tint or placed.gain), picture[..., 3:])
     picture = np.concatenate([colour, picture[..., 3:]], 2) * placed.opacity
+    if placed.rim is not None:
+        picture = _over(picture, _rim(picture[..., 3], placed.rim, short))
     below = np.zeros_like(picture)
     if placed.effects is not None:
         below = _effects(picture, placed, placed.effects, short)
@@ -108,6 +119,15 @@ def blurred(alpha: np.ndarray, sigma: float, radius: int) -> np.ndarray:
     padded = np.pad(alpha, radius)
     down = sum(kernel[k] * padded[k : k + height] for k in range(2 * radius + 1))
     return np.asarray(sum(kernel[k] * down[:, k : k + width] for k in range(2 * radius + 1)))
+
+
+def _rim(alpha: np.ndarray, rim: tuple[float, float, float, float], short: int) -> np.ndarray:
+    """A silhouette (H, W) blurred, and cut off where a straight edge would have faded for the rim's width."""
+    width = rim[3] * short
+    sigma, radius = max(width / RIM_PER_SIGMA, RIM_LEAST), blur_radius(RIM_SIGMA, short)
+    soft = blurred(alpha, sigma, radius) / blurred(np.ones_like(alpha), sigma, radius)
+    most, least = (0.5 * math.erfc((width + half) / sigma / math.sqrt(2)) for half in (-0.5, 0.5))
+    return _flat(rim[:3], np.clip((soft - least) / (most - least), 0, 1)[..., None])
 
 
 def _effects(picture: np.ndarray, placed: Placed, effects: Effects, short: int) -> np.ndarray:
@@ -158,7 +178,13 @@ def _background(spec: Background, height: int, width: int) -> np.ndarray:
         mix = (0.3 - np.hypot((x * n) % 1 - 0.5, (y * n) % 1 - 0.5)) * short / n
     else:
         mix = _noise(spec.noise_seed, height, width, 2 if spec.kind == "clouds" else 4)
-    return first + (second - first) * np.clip(mix, 0, 1)[..., None]
+    mixed = first + (second - first) * np.clip(mix, 0, 1)[..., None]
+    if spec.vignette is None:
+        return mixed
+    strength, power = spec.vignette
+    x, y = _places(height, width)
+    distance = np.hypot(x / width - 0.5, y / height - 0.5) * math.sqrt(2)
+    return mixed * (1 - strength * distance**power)[..., None]
 
 
 def _noise(seed: int, height: int, width: int, octaves: int) -> np.ndarray:

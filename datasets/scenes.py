@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .atlas import KINDS, Atlas
-from .effects import Effects, draw_effects, ground_below
+from .effects import Effects, draw_effects, draw_rim, ground_below
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
@@ -38,7 +38,11 @@ HELD_OUT_SEED = 1 << 40
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Background:
-    """``kind`` out of BACKGROUNDS, two colours in [0,1], and two numbers that a pattern uses (angle, frequency)."""
+    """``kind`` out of BACKGROUNDS, two colours in [0,1], and two numbers that a pattern uses (angle, frequency).
+
+    ``vignette``: how much darker the corners are, as a share of the colour, and the power of the distance from the middle
+    by which it darkens; or None.
+    """
 
     kind: str
     names: tuple[str, str]
@@ -46,6 +50,7 @@ class Background:
     angle: float
     frequency: float
     noise_seed: int
+    vignette: tuple[float, float] | None = None
 
     @property
     def caption(self) -> str:
@@ -73,6 +78,8 @@ class Placed:
     shadow: tuple[float, float, float, float] | None
     """Drop shadow: offset x, y and blur sigma as fractions of the canvas, strength."""
     effects: Effects | None = None
+    rim: tuple[float, float, float, float] | None = None
+    """Sticker rim: RGB in [0,1] and width as a fraction of the canvas's shorter side. It belongs to the object itself."""
 
     @property
     def caption(self) -> str:
@@ -102,7 +109,7 @@ class Scene:
         return (self.background.caption, *(o.caption for o in self.objects))
 
     def without_effects(self) -> Scene:
-        """The same scene with bare objects: no shadow of any kind, reflection or glow."""
+        """The same scene with bare objects: no shadow of any kind, reflection or glow. Rims stay."""
         return replace(self, objects=tuple(replace(o, shadow=None, effects=None) for o in self.objects))
 
 
@@ -111,8 +118,10 @@ class SceneSettings:
     """How scenes are drawn. Sizes are fractions of the canvas.
 
     ``shadow_share`` of the objects cast a drop shadow; ``contact_share``, ``reflection_share`` and ``glow_share`` of them
-    have that effect as well (``effects.py``). The latter are drawn from dice of their own: a scene whose share is 0 is the
-    scene it was before the effect existed.
+    have that effect as well (``effects.py``); ``rim_share`` of the opaque ones have a sticker rim. ``vignette_share`` of the
+    backgrounds darken towards the corners. ``large_share`` of the scenes begin with an object of ``large_size``, beneath
+    all that overlaps it. All but drop shadows are drawn from dice of their own: a scene whose share is 0 is the scene it
+    was before the effect existed.
     """
 
     min_objects: int = 1
@@ -125,6 +134,10 @@ class SceneSettings:
     contact_share: float = 0.0
     reflection_share: float = 0.0
     glow_share: float = 0.0
+    rim_share: float = 0.0
+    vignette_share: float = 0.0
+    large_share: float = 0.0
+    large_size: tuple[float, float] = (0.6, 1.1)
 
     @property
     def effect_shares(self) -> tuple[float, float, float]:
@@ -136,7 +149,9 @@ class SceneSettings:
             raise ValueError(
                 f"objects must satisfy 0 <= min <= max <= 6, not {self.min_objects}..{self.max_objects}"
             )
-        for name in ("shadow", "translucent", "contact", "reflection", "glow"):
+        if not 0 < self.large_size[0] <= self.large_size[1] <= 2:
+            raise ValueError(f"large_size must be two rising numbers in 0..2, not {self.large_size}")
+        for name in ("shadow", "translucent", "contact", "reflection", "glow", "rim", "vignette", "large"):
             if not 0 <= (share := getattr(self, f"{name}_share")) <= 1:
                 raise ValueError(f"{name}_share must lie in 0..1, not {share}")
 
@@ -200,6 +215,22 @@ def _placed(
     )
 
 
+def _large(
+    rng: np.random.Generator, settings: SceneSettings
+) -> tuple[float, tuple[float, float]] | None:
+    """Size and centre of a scene's large object, or None."""
+    dice, size, x, y = rng.random(4).tolist()
+    if dice >= settings.large_share:
+        return None
+    low, high = settings.large_size
+    return low + size * (high - low), (0.35 + 0.3 * x, 0.35 + 0.3 * y)
+
+
+def _vignette(rng: np.random.Generator, share: float) -> tuple[float, float] | None:
+    dice, strength, power = rng.random(3).tolist()
+    return (0.2 + 0.5 * strength, 1.2 + 1.8 * power) if dice < share else None
+
+
 def _overlap(a: Placed, b: Placed) -> bool:
     reach = 0.5 * (a.size + b.size)
     return abs(a.centre[0] - b.centre[0]) < reach and abs(a.centre[1] - b.centre[1]) < reach
@@ -243,31 +274,48 @@ class SceneSampler:
         background = _background(rng)
         drawn = int(rng.integers(self.settings.min_objects, self.settings.max_objects + 1))
         count = drawn if count is None else count
+        entropy = [seed & 0xFFFFFFFF, seed >> 32, index]
+        large = _large(np.random.default_rng([*entropy, 6]), self.settings) if self.settings.large_share else None
         objects: list[Placed] = []
         for _ in range(40):
             if len(objects) == count:
                 break
             new = _placed(rng, self.atlas, self.pools, self.settings)
+            if large is not None and not objects:
+                new = replace(new, size=large[0], centre=large[1])
             if all(
                 _covered(o, [*objects[i + 1 :], new]) <= 1 - self.settings.min_visible
                 for i, o in enumerate(objects)
             ):
                 objects.append(new)
-        lit = self._with_effects(objects, [seed & 0xFFFFFFFF, seed >> 32, index, 2])
-        return Scene(background=background, objects=canonical_order(lit))
+        lit = self._with_effects(self._with_rims(objects, [*entropy, 4]), [*entropy, 2])
+        return Scene(background=self._darkened(background, [*entropy, 5]), objects=canonical_order(lit))
 
     def scene_like(self, layout: Scene, seed: int, index: int) -> Scene:
         """Another scene whose objects lie where those of ``layout`` do, in the same order: other sprites, colours and
         background. Batches with given boxes are made of such scenes."""
-        rng = np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32, index, 1])
+        entropy = [seed & 0xFFFFFFFF, seed >> 32, index]
+        rng = np.random.default_rng([*entropy, 1])
         background = _background(rng)
         drawn = [_placed(rng, self.atlas, self.pools, self.settings) for _ in layout.objects]
         objects = [
             replace(new, centre=old.centre, size=old.size)
             for new, old in zip(drawn, layout.objects, strict=True)
         ]
-        lit = self._with_effects(objects, [seed & 0xFFFFFFFF, seed >> 32, index, 3])
-        return Scene(background=background, objects=lit)
+        lit = self._with_effects(self._with_rims(objects, [*entropy, 7]), [*entropy, 3])
+        return Scene(background=self._darkened(background, [*entropy, 8]), objects=lit)
+
+    def _darkened(self, background: Background, entropy: list[int]) -> Background:
+        if not (share := self.settings.vignette_share):
+            return background
+        return replace(background, vignette=_vignette(np.random.default_rng(entropy), share))
+
+    def _with_rims(self, objects: list[Placed], entropy: list[int]) -> list[Placed]:
+        if not (share := self.settings.rim_share):
+            return objects
+        rng = np.random.default_rng(entropy)
+        rims = [draw_rim(rng, share, _colour(rng)[1]) for _ in objects]
+        return [replace(o, rim=rim) if o.opacity == 1 else o for o, rim in zip(objects, rims, strict=True)]
 
     def _with_effects(self, objects: list[Placed], entropy: list[int]) -> tuple[Placed, ...]:
         shares = self.settings.effect_shares
@@ -278,6 +326,7 @@ class SceneSampler:
             effects = draw_effects(rng, shares, _colour(rng)[1])
             if effects is not None:
                 ground = ground_below(self.atlas.pixels[placed.sprite], placed.angle, placed.flip)
+                ground += placed.rim[3] / placed.size if placed.rim else 0.0
                 effects = replace(effects, ground=ground)
             lit.append(replace(placed, effects=effects))
         return tuple(lit)

@@ -1,4 +1,4 @@
-"""Draws the effects of ``effects.py`` and drop shadows under objects, in windows, with torch.
+"""Draws the effects of ``effects.py``, rims and drop shadows under objects, in windows, with torch.
 
 Everything an object casts is made of its own silhouette (its alpha on the canvas), so it needs no scene. Blurs are
 Gaussian and reach 2.5 sigma of the largest allowed. Pixels are premultiplied. This module knows no sprites.
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .effects import CONTACT_SIGMA, DROP_SIGMA, GLOW_SIGMA, blur_radius
+from .effects import CONTACT_SIGMA, DROP_SIGMA, GLOW_SIGMA, RIM_LEAST, RIM_PER_SIGMA, RIM_SIGMA, blur_radius
 from .windows import WindowTensors
 
 BAND = 96
@@ -31,11 +31,16 @@ def middles(count: int, device: torch.device) -> Tensor:
     return torch.arange(count, device=device, dtype=torch.float32) + 0.5
 
 
-def shade(picture: Tensor, batch: WindowTensors, short: int) -> None:
-    """Put under each object of ``picture`` (n, 4, h, w), in place, what it casts: from the bottom its glow, reflection,
-    contact shadow and drop shadow. ``short``: the shorter side of the whole canvas."""
-    casters = batch.casters
-    bare = picture[:, 3:].clone() if len(casters) > 1 or "drop" not in casters else picture[:, 3:]
+def shade(picture: Tensor, batch: WindowTensors, height: int, width: int) -> None:
+    """Put under each object of ``picture`` (n, 4, h, w), in place, its rim, and under both what they cast: from the bottom
+    their glow, reflection, contact shadow and drop shadow. ``height``, ``width``: of the whole canvas."""
+    casters, short = batch.casters, min(height, width)
+    if "rim" in casters:
+        where = casters["rim"]
+        top = picture[where]
+        rim = _rim(top[:, 3:], batch.numbers["rim"][where], batch.top[where], batch.left[where], height, width)
+        picture[where] = top + rim * (1 - top[:, 3:])
+    bare = picture[:, 3:].clone() if casters.keys() - {"rim", "drop"} else picture[:, 3:]
     objects = picture.clone() if "reflection" in casters else picture
     # From the top down: what comes later shows only where nothing lies yet.
     if "drop" in casters:
@@ -59,6 +64,30 @@ def blur(alpha: Tensor, sigma: Tensor, radius: int) -> Tensor:
     kernel = gaussian(sigma, radius)
     down = _blur_down(alpha[:, 0], kernel)
     return _blur_down(down.transpose(1, 2), kernel).transpose(1, 2)[:, None]
+
+
+def _rim(alpha: Tensor, rim: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """The silhouette grown by the rim's width, in its colour. Where the canvas ends the object is thought to go on."""
+    reach, short = rim[:, 3] * min(height, width), min(height, width)
+    sigma = (reach / RIM_PER_SIGMA).clamp_min(RIM_LEAST)
+    radius = blur_radius(RIM_SIGMA, short)
+    kernel = gaussian(sigma, radius)
+    soft = blur(alpha, sigma, radius)
+    soft /= _within(kernel, top, alpha.shape[2], height)[:, None, :, None]
+    soft /= _within(kernel, left, alpha.shape[3], width)[:, None, None, :]
+    # What a straight edge has faded to half a pixel before and after the width.
+    most, least = (0.5 * torch.special.erfc((reach + half) / sigma * 0.5**0.5) for half in (-0.5, 0.5))
+    cover = ((soft - least[:, None, None, None]) / (most - least)[:, None, None, None]).clamp_(0, 1)
+    return torch.cat([cover * rim[:, :3, None, None], cover], 1)
+
+
+def _within(kernel: Tensor, first: Tensor, count: int, total: int) -> Tensor:
+    """How much of each kernel lies on the canvas, (n, count), at pixels ``first`` (n,) and on of ``total``."""
+    radius = kernel.shape[1] // 2
+    place = first[:, None] + torch.arange(count, device=first.device)
+    sums = F.pad(kernel.cumsum(1), (1, 0))
+    upper = sums.gather(1, (total + radius - place).clamp_max(2 * radius + 1))
+    return upper - sums.gather(1, (radius - place).clamp_min(0))
 
 
 def gaussian(sigma: Tensor, radius: int) -> Tensor:

@@ -24,8 +24,8 @@ STEPS = 4
 """Window sides are multiples of this share of the longer side: few batches, little waste."""
 PIXELS = 1 << 24
 """The most that one batch of windows computes at once: about 1 GB of intermediate results."""
-CASTS = {"drop": 3, "contact": 0, "reflection": 0, "glow": 4}
-"""What an object can cast, and the column of its numbers that holds its strength."""
+CASTS = {"rim": 3, "drop": 3, "contact": 0, "reflection": 0, "glow": 4}
+"""What can lie around or below an object, and the column of its numbers that is 0 when it does not."""
 _NUMBERS = ("place", "paint", "lines", *CASTS)
 
 
@@ -109,6 +109,8 @@ def reach(packed: PackedScenes, contents: np.ndarray, height: int, width: int) -
     across, down = np.stack([x0, x1, x0, x1]) * mirrored, np.stack([y0, y0, y1, y1])
     corners = centre + side * np.stack([cos * across - sin * down, sin * across + cos * down], 1)
     boxes = np.concatenate([corners.min(0) - 1, corners.max(0) + 1]).T
+    width_of_rim = packed.rim[:, 3].astype(np.float64)[:, None] * short
+    boxes += np.array([-1, -1, 1, 1]) * np.where(width_of_rim > 0, width_of_rim + 2, 0)
     whole = boxes.copy()
 
     def include(where: np.ndarray, x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray) -> None:

@@ -40,6 +40,9 @@ def arguments() -> argparse.Namespace:
             f"--{effect}", type=float, help=f"share of objects with a {effect} (default: --effects)"
         )
     parser.add_argument("--effects", type=float, default=0.0, help="share of objects with each effect")
+    for name, what in (("rim", "opaque objects with a sticker rim"), ("vignette", "backgrounds with dark corners"),
+                       ("large", "scenes that begin with an object as large as the canvas")):  # fmt: skip
+        parser.add_argument(f"--{name}", type=float, default=0.0, help=f"share of {what}")
     parser.add_argument(
         "--degrade", type=float, default=0.0, help="share of flat pictures blurred, noisy, compressed"
     )
@@ -51,6 +54,7 @@ def settings(args: argparse.Namespace) -> SceneSettings:
     fewest, _, most = args.objects.partition("-")
     shares = {f"{name}_share": args.effects if (own := getattr(args, name)) is None else own
               for name in ("contact", "reflection", "glow")}  # fmt: skip
+    shares |= {f"{name}_share": getattr(args, name) for name in ("rim", "vignette", "large")}
     return SceneSettings(min_objects=int(fewest), max_objects=int(most or fewest), **shares)
 
 

@@ -14,7 +14,8 @@ from acetate.datasets.render_reference import render_reference, sample
 from acetate.datasets.scenes import BACKGROUNDS, SceneSampler, SceneSettings
 from acetate.datasets.sprites import Atlas
 
-RICH = SceneSettings(max_objects=6, shadow_share=0.5, contact_share=0.5, reflection_share=0.5, glow_share=0.5)
+RICH = SceneSettings(max_objects=6, shadow_share=0.5, contact_share=0.5, reflection_share=0.5, glow_share=0.5,
+                     rim_share=0.5, vignette_share=0.5, large_share=0.5)  # fmt: skip
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 80)])
@@ -27,6 +28,8 @@ def test_both_renderers_draw_twenty_scenes_alike(atlas: Atlas, height: int, widt
     kinds = {name for s in scenes for o in s.objects if o.effects for name in ("contact", "reflection", "glow")
              if getattr(o.effects, name)}  # fmt: skip
     assert kinds == {"contact", "reflection", "glow"}
+    assert any(s.background.vignette for s in scenes) and any(o.rim for s in scenes for o in s.objects)
+    assert {o.size > 0.9 for s in scenes for o in s.objects} == {False, True}
     batch = Renderer(atlas).render(scenes, height, width)
     for index, scene in enumerate(scenes):
         layers, composite = render_reference(atlas, scene, height, width)
