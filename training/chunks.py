@@ -36,8 +36,8 @@ class ChunkSettings:
 
     ``scenes``: scenes of a chunk on a small grid (half as many on a large one). ``group``: scenes that share their boxes.
     ``layers`` counts the background. ``more``: share of stacks with one or two objects too many, so that the topmost share
-    a layer. ``effects``: share of chunks whose objects cast more than drop shadows. ``damage``: share of chunks whose flat
-    pictures are given blurred, noisy and compressed.
+    a layer. ``effects``: share of chunks with more than drop shadows: contact shadows, reflections, glows, rims,
+    vignettes, large objects. ``damage``: share of chunks whose flat pictures are given blurred, noisy and compressed.
     """
 
     scenes: int = 512
@@ -47,7 +47,7 @@ class ChunkSettings:
     layers: tuple[int, ...] = (2, 3, 4, 5)
     layer_weights: tuple[float, ...] = (0.25, 0.28, 0.27, 0.2)
     more: float = 0.08
-    effects: float = 0.2
+    effects: float = 0.25
     damage: float = 0.25
 
     def __post_init__(self) -> None:
@@ -102,7 +102,8 @@ class ChunkStream(IterableDataset[Chunk]):
         held_out: bool = False,
     ) -> None:
         plain = SceneSettings(max_objects=6)
-        cast = replace(plain, contact_share=0.25, reflection_share=0.15, glow_share=0.1)
+        shares = {"contact_share": 0.25, "reflection_share": 0.15, "glow_share": 0.1}
+        cast = replace(plain, **shares, rim_share=0.15, vignette_share=0.25, large_share=0.15)
         alone = replace(cast, contact_share=0.5, reflection_share=0.25)
         self.samplers = [
             SceneSampler(atlas, settings=chosen, held_out=held_out) for chosen in (plain, cast, alone)

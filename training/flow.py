@@ -19,10 +19,11 @@ from .precision import mixed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowSettings:
-    """Logit-normal noise levels: sigmoid(mean + spread * normal)."""
+    """Logit-normal noise levels, sigmoid(mean + spread * normal), of which a share ``uniform`` is drawn evenly instead."""
 
     mean: float = 0.3
     spread: float = 1.1
+    uniform: float = 0.0
 
 
 def pack_frames(backbone: QwenBackbone, latents: Tensor, layout: Layout) -> Tensor:
@@ -46,17 +47,25 @@ def flow_loss(
     layout: Layout,
     sigma: Tensor,
     noise: Tensor,
+    *,
+    clean_head: bool = False,
 ) -> Tensor:
-    """Weighted velocity error, a scalar. tokens (B, S, C) clean; weights and noise over the noisy tokens; sigma (B,)."""
+    """Weighted velocity error, a scalar. tokens (B, S, C) clean; weights and noise over the noisy tokens; sigma (B,).
+
+    ``clean_head``: the network's output is taken for x0, and (x_sigma - x0) / max(sigma, 0.05) for the velocity."""
     clean = tokens[:, layout.noisy_slice]
     level = sigma.view(-1, 1, 1)
     noised = torch.cat([(1 - level) * clean + level * noise, tokens[:, clean.shape[1] :]], 1)
     with mixed(tokens.device.type):
         velocity = backbone.velocity(noised, sigma, text, layout)
+    if clean_head:
+        velocity = (noised[:, : clean.shape[1]] - velocity.float()) / level.clamp_min(0.05)
     error = (velocity.float() - (noise - clean)).square().mean(-1)
     return (error * weights).sum() / weights.sum()
 
 
 def draw_sigma(batch: int, settings: FlowSettings, device: torch.device) -> Tensor:
     """(B,) noise levels in (0, 1)."""
-    return torch.sigmoid(settings.mean + settings.spread * torch.randn(batch, device=device))
+    levels = torch.sigmoid(settings.mean + settings.spread * torch.randn(batch, device=device))
+    even = torch.rand(batch, device=device)
+    return torch.where(torch.rand(batch, device=device) < settings.uniform, even, levels)

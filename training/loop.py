@@ -109,7 +109,7 @@ class Trainer:
         self.step = 0
         self.log = RunLog(out / "log.jsonl")
         self._sums: dict[str, list[Tensor]] = {}
-        self._tokens = 0
+        self.tokens = 0
 
     def run(self) -> None:
         """Train for the settings' minutes, then write state, a last validation and the model's folders."""
@@ -153,7 +153,7 @@ class Trainer:
                 self.alignment.forget()
             (total / s.batches).backward()
             self._sums.setdefault(batch.task, []).append(loss.detach())
-            self._tokens += len(batch) * batch.layout.num_image_tokens
+            self.tokens += len(batch) * batch.layout.num_image_tokens
         average_gradients(self.accelerator, [*self.model.parameters(), *self.alignment.parameters()])
         self._sums.setdefault("norm", []).append(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
         self.optimiser.step()
@@ -164,7 +164,7 @@ class Trainer:
 
     def _report(self, share: float, seconds: float) -> None:
         means = {k: float(torch.stack(v).mean()) for k, v in self._sums.items()}
-        counted = {"tokens": self._tokens, "scenes": self.pool.scenes, "tokens_per_second": self._tokens / seconds}
+        counted = {"tokens": self.tokens, "scenes": self.pool.scenes, "tokens_per_second": self.tokens / seconds}
         cosine = {} if self.cosine.mean is None else {"cosine": self.cosine.mean}
         if self.accelerator.is_main_process:
             self.log.write(step=self.step, share=share, **means, **counted, **cosine)

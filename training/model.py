@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.fx.experimental._config
 from diffusers import QwenImageTransformer2DModel
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ class LayersModel(nn.Module):
 
     def __init__(self, words: list[str], settings: ModelSettings) -> None:
         super().__init__()
-        self.settings, self.fast = settings, False
+        self.settings, self.fast, self.clean_head = settings, False, False
         self.transformer = QwenImageTransformer2DModel(
             patch_size=2,
             in_channels=4 * settings.latent_channels,
@@ -102,9 +103,12 @@ class LayersModel(nn.Module):
         self.backbone = QwenBackbone(self.transformer, self.frame_embedding, frequencies=frequencies)
         if compiled:
             blocks = self.transformer.transformer_blocks
+            # Sizes that happen to be equal once must not be taken for the same size for good.
+            torch.fx.experimental._config.use_duck_shape = False
             forward = torch.compile(type(blocks[0]).forward, dynamic=True)
             for block in blocks:
                 block.forward = partial(forward, block)
+            blocks[0].register_forward_pre_hook(_no_views, with_kwargs=True)
 
     def features(self, batch: TaskBatch) -> Any:
         """The batch's prompts, encoded."""
@@ -116,7 +120,9 @@ class LayersModel(nn.Module):
         noise = torch.randn_like(tokens[:, batch.layout.noisy_slice]) if noise is None else noise
         with mixed(tokens.device.type):
             features = self.features(batch)
-        return flow_loss(self.backbone, tokens, weights, features, batch.layout, sigma, noise)
+        return flow_loss(
+            self.backbone, tokens, weights, features, batch.layout, sigma, noise, clean_head=self.clean_head
+        )
 
     def groups(self) -> tuple[list[Tensor], list[Tensor]]:
         """Muon takes the blocks' attention and MLP matrices; modulation, heads and embeddings go to AdamW."""
@@ -128,6 +134,12 @@ class LayersModel(nn.Module):
             for s in ("img", "txt")
         )
         return split_parameters(self, heads + modulation)
+
+
+def _no_views(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The first block's inputs as tensors of their own: views would be a second kind of call to the compiler."""
+    fresh = {name: kwargs[name].clone() for name in ("hidden_states", "encoder_hidden_states")}
+    return args, {**kwargs, **fresh}
 
 
 def export(model: LayersModel, weights: Mapping[str, Tensor], out: Path) -> None:

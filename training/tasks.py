@@ -37,6 +37,8 @@ class TaskSettings:
     caption: float = 0.2
     drop: float = 0.1
     most_layers: int = 5
+    even_weights: bool = False
+    """Empty tokens count as much as all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,8 @@ class _Maker:
             known = known[:, [frame.index for frame in layout.noisy_frames]]
             if task in ("image", "missing"):
                 known[:, 0] = 0.3  # the composite is nearly given
+        if self.settings.even_weights:
+            known = torch.ones_like(known)
         scene_ids, layer_ids, described = self._text(task, picked)
         return TaskBatch(
             task=task,

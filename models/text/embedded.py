@@ -129,12 +129,13 @@ class EmbeddedTextEncoder:
         """The same from ids: ``scene`` (B, 48) and ``layers`` (B, n, 16) int64, whose spans belong to the layers
         ``indices``. The ids may live on the CPU whatever the encoder's device.
 
-        ``one_form``: always a mask and at least two tokens, so that a compiler sees one kind of call, and no question to
-        the device that would have to be waited for.
+        ``one_form``: always a mask, and a multiple of eight tokens, so that a compiler sees one kind of call; and no
+        question to the device that would have to be waited for.
         """
         device = self.encoder.get_input_embeddings().weight.device
         if layers is None:
-            scene = scene[:, : max(1 + one_form, int((scene != 0).any(0).sum()))]
+            length = max(1, int((scene != 0).any(0).sum()))
+            scene = scene[:, : -(-length // 8) * 8 if one_form else length]
         hidden, mask = self._hidden(scene, device)
         spans = [TextSpan(length=scene.shape[1])]
         if layers is not None:

@@ -1,0 +1,108 @@
+"""What pays in training the layered transformer: one short run a variant, all on the same scenes, judged by the same batches.
+
+`python -P scripts/ablate_layers.py --vae runs/vae/vae --device cuda --seconds 10`: prints a table of validation errors by
+task (velocity error of the averaged weights on held-out scenes at fixed noise) and writes it to --out as JSON. Every
+variant gets the same time, the same decay to zero, small grids only, and differs from the first in one thing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKLQwenImage
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from train_layers import PRESETS, validation_batches
+
+from acetate.datasets.atlas import Atlas
+from acetate.datasets.render import Renderer
+from acetate.datasets.scenes import vocabulary
+from acetate.datasets.sprites import build_atlas
+from acetate.datasets.stream import loader
+from acetate.models.codecs import QwenRGBACodec, install_still_convolutions
+from acetate.training.chunks import ChunkSettings, ChunkStream
+from acetate.training.flow import FlowSettings
+from acetate.training.loop import LoopSettings, Trainer
+from acetate.training.model import LayersModel, ModelSettings
+from acetate.training.pool import Pool
+from acetate.training.tasks import TASKS, TaskSettings
+
+EVEN = dict.fromkeys(TASKS, FlowSettings(uniform=1.0))
+VARIANTS = ("base", "AdamW", "no alignment", "uniform noise levels", "clean head", "even weights", "more noise", "wide")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vae", type=Path, default=Path("weights/vae"))
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--device", choices=tuple(PRESETS), default="cpu")
+    parser.add_argument("--atlas", type=Path)
+    parser.add_argument("--tokens", type=int)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--variants", nargs="*", default=VARIANTS, choices=VARIANTS, metavar="NAME")
+    parser.add_argument("--eager", action="store_true")
+    args = parser.parse_args()
+    preset = PRESETS[args.device]
+    torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    accelerator = Accelerator(cpu=args.device == "cpu")
+    device = accelerator.device
+    atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
+    words, channels = vocabulary(atlas), AutoencoderKLQwenImage.load_config(args.vae)["z_dim"]
+    vae = AutoencoderKLQwenImage.from_pretrained(args.vae, torch_dtype=torch.float32).to(device)
+    install_still_convolutions(vae.requires_grad_(False), channels_last=True)
+    chosen = ChunkSettings(scenes=int(preset["scenes"]), group=int(preset["group"]))
+    large = multiprocessing.Value("d", 0.0)
+    tokenizer = LayersModel(words, ModelSettings(latent_channels=channels)).tokenizer
+    stream = ChunkStream(atlas, tokenizer, settings=chosen, large=large)
+    held_out = ChunkStream(atlas, tokenizer, settings=chosen, large=multiprocessing.Value("d", 0.0), seed=1 << 41, held_out=True)
+    workers = int(preset["workers"]) if args.workers is None else args.workers
+    pool = Pool(loader(stream, workers=workers), Renderer(atlas, device), QwenRGBACodec(vae), size=int(preset["pool"]), reuse=float(preset["reuse"]))
+    tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]) // 2)
+    validation = validation_batches(pool, held_out, tasks.tokens)[: len(TASKS)]
+    rows = {}
+    for name in ("warming up", *args.variants):
+        torch.manual_seed(0)
+        wide = {"heads": 4, "head_dim": 64, "axes": (8, 28, 28), "blocks": 6} if name == "wide" else {}
+        model = LayersModel(words, ModelSettings(latent_channels=channels, **wide)).to(device)
+        model.clean_head = name == "clean head"
+        if args.device == "cuda":
+            model.hurry(compiled=not args.eager)
+        settings = LoopSettings(
+            minutes=args.seconds / 60,
+            muon=name != "AdamW",
+            align=0.0 if name == "no alignment" else 0.5,
+            large=(0.0, 0.0),
+            average=0.98,
+            warm_up=20,
+        )
+        if name == "uniform noise levels":
+            settings = replace(settings, flows=EVEN)
+        if name == "more noise":
+            more = {task: replace(flow, mean=flow.mean + 0.5) for task, flow in settings.flows.items()}
+            settings = replace(settings, flows=more)
+        chosen_tasks = replace(tasks, even_weights=name == "even weights")
+        trainer = Trainer(model, pool, validation, settings, chosen_tasks, accelerator, large, args.out / name.replace(" ", "_"))
+        trainer.run()
+        if name == "warming up":
+            continue
+        found = trainer.validate()
+        rows[name] = {"steps": trainer.step, "tokens": trainer.tokens, **{k: v for k, v in found.items() if k.count("_") == 1}}
+        print(name, rows[name], flush=True)
+        (args.out / "table.json").write_text(json.dumps(rows, indent=1))
+    columns = [f"val_{task}" for task in TASKS]
+    print("| variant | steps | " + " | ".join(TASKS) + " |")
+    for name, row in rows.items():
+        print(f"| {name} | {row['steps']} | " + " | ".join(f"{row[c]:.3f}" for c in columns) + " |")
+
+
+if __name__ == "__main__":
+    main()
