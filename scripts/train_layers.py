@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ def validation_batches(pool: Pool, stream: ChunkStream, tokens: int) -> list[Tas
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vae", type=Path, default=Path("weights/vae"))
+    parser.add_argument("--start", type=Path, help="go on from the weights of this folder, such as weights/")
     parser.add_argument("--out", type=Path, default=Path("runs/layers"))
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--device", choices=tuple(PRESETS), default="cpu")
@@ -60,6 +62,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes that describe scenes")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    parser.add_argument("--average", type=float, default=0.999, help="decay of the weights' average")
+    parser.add_argument("--images", type=float, help="share of image to layers among plain stacks")
     parser.add_argument("--decay", type=float, default=0.4, help="last share of the time, in which the rate falls to zero")
     parser.add_argument("--align", type=float, default=0.5, help="weight of the alignment head at the start")
     parser.add_argument("--align-until", type=float, default=0.4, help="share of the time at which it is let go")
@@ -75,9 +80,11 @@ def main() -> None:
     accelerator = Accelerator(cpu=args.device == "cpu")
     device, began = accelerator.device, time.monotonic()
     atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
-    model = LayersModel(
-        vocabulary(atlas), ModelSettings(latent_channels=AutoencoderKLQwenImage.load_config(args.vae)["z_dim"])
-    )
+    channels = AutoencoderKLQwenImage.load_config(args.vae)["z_dim"]
+    sizes = ModelSettings.of(args.start) if args.start else ModelSettings(latent_channels=channels)
+    model = LayersModel(vocabulary(atlas), sizes)
+    if args.start:
+        model.load(args.start)
     large = multiprocessing.Value("d", 0.0)
     chosen = ChunkSettings(scenes=int(preset["scenes"]), group=int(preset["group"]))
     stream = ChunkStream(
@@ -101,10 +108,15 @@ def main() -> None:
         align=args.align,
         align_until=args.align_until,
         muon=not args.no_muon,
+        muon_lr=0.02 * args.rate,
+        adamw_lr=1.5e-3 * args.rate,
+        average=args.average,
         large=(min(0.1, final), final),
         seed=args.seed,
     )
     tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]))
+    if args.images is not None:
+        tasks = replace(tasks, stack=(args.images, *(share * (1 - args.images) / 0.4 for share in tasks.stack[1:])))
     large.value = settings.large[0]
     args.out.mkdir(parents=True, exist_ok=True)
     step = int(torch.load(args.out / "state.pt", map_location="cpu")["step"]) if (args.out / "state.pt").exists() else 0

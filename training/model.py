@@ -16,6 +16,7 @@ import torch
 import torch.fx.experimental._config
 from diffusers import QwenImageTransformer2DModel
 from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedTokenizerFast, T5EncoderModel
 
 from ..models.backbones.qwen import QwenBackbone
 from ..models.backbones.qwen_rope import Frequencies, LayoutFrequencies
@@ -51,6 +52,22 @@ class ModelSettings:
     @property
     def width(self) -> int:
         return self.heads * self.head_dim
+
+    @classmethod
+    def of(cls, folder: Path) -> ModelSettings:
+        """The sizes of a model that :func:`export` wrote, or of any folder of that layout."""
+        config = QwenImageTransformer2DModel.load_config(folder / "transformer")
+        text = AutoConfig.from_pretrained(folder / "text_encoder")
+        return cls(
+            latent_channels=config["in_channels"] // 4,
+            heads=config["num_attention_heads"],
+            head_dim=config["attention_head_dim"],
+            blocks=config["num_layers"],
+            axes=tuple(config["axes_dims_rope"]),
+            text_dim=text.d_model,
+            text_blocks=text.num_layers,
+            text_heads=text.num_heads,
+        )
 
 
 class _RealFrequencies(LayoutFrequencies):
@@ -94,6 +111,15 @@ class LayersModel(nn.Module):
         self.transformer.set_attn_processor(MatmulAttention())
         self.backbone = QwenBackbone(self.transformer, self.frame_embedding)
         self.text = EmbeddedTextEncoder(self.tokenizer, self.text_encoder)
+
+    def load(self, folder: Path) -> None:
+        """Take over the weights of a folder of the same sizes and words, as a start for more training."""
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+        if tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise ValueError(f"{folder} knows other words than these scenes use; train from the beginning instead")
+        kinds = (QwenImageTransformer2DModel, T5EncoderModel, FrameEmbedding)
+        for name, kind in zip(PARTS, kinds, strict=True):
+            getattr(self, name).load_state_dict(kind.from_pretrained(folder / name).float().state_dict())
 
     def hurry(self, *, compiled: bool) -> None:
         """Set up for a GPU: flash attention, and each block's arithmetic compiled once for all shapes."""

@@ -61,7 +61,6 @@ def test_saved_tokenizer_and_encoder_are_the_same(embedded: EmbeddedTextEncoder,
     with torch.no_grad():
         one, two = (part.encode(["a Red, circle?"]) for part in (embedded, again))
     assert torch.equal(one.embeds, two.embeds)
-    assert torch.equal(one.mask, two.mask)
 
 
 @torch.no_grad()
@@ -69,19 +68,29 @@ def test_each_prompt_is_a_span_of_its_own(embedded: EmbeddedTextEncoder) -> None
     text = embedded.encode(["a circle", "grass"], [["red", None, "grass"], [None, None, None]])
     assert isinstance(embedded, TextEncoder)
     assert text.spans == tuple(TextSpan(length=n, index=i) for n, i in ((48, None), (16, 1), (16, 3)))
-    assert text.embeds.shape == (2, 72, 16)
+    assert text.embeds.shape == (2, 80, 16) and text.mask is not None
     alone = embedded.encode(["red"])
-    assert torch.allclose(text.embeds[0, 24:48], alone.embeds[0], atol=1e-6)
-    assert text.mask is not None and alone.mask is not None
-    assert torch.equal(text.mask[0, 24:48], alone.mask[0])
-    assert int(text.mask[1, 24:48].sum()) == 1
+    assert alone.mask is None and alone.num_tokens == 2  # nothing but the word and its end
+    assert torch.allclose(text.embeds[0, 48:50], alone.embeds[0], atol=1e-6)
+    assert text.mask[0, 48:64].tolist() == [True] * 2 + [False] * 14
+    assert int(text.mask[1, 48:64].sum()) == 1
     assert not text.embeds[~text.mask].any()
+
+
+@torch.no_grad()
+def test_one_form_says_the_same_with_padding(embedded: EmbeddedTextEncoder) -> None:
+    ids = embedded.tokenize(["a red circle", ""])
+    short, padded = embedded.encode_ids(ids), embedded.encode_ids(ids, one_form=True)
+    assert short.num_tokens == 4 and padded.num_tokens == 8
+    assert short.mask is not None and padded.mask is not None
+    assert torch.equal(padded.mask[:, :4], short.mask) and not padded.mask[:, 4:].any()
+    assert torch.allclose(padded.embeds[:, :4], short.embeds, atol=1e-6)
 
 
 @torch.no_grad()
 def test_an_empty_prompt_is_never_fully_masked(embedded: EmbeddedTextEncoder) -> None:
     text = embedded.encode([""])
-    assert text.mask is not None and text.mask.sum().item() == 1
+    assert text.mask is None and text.num_tokens == 1
     assert text.embeds[0, 0].any()
 
 
