@@ -35,7 +35,7 @@ from acetate.training.pool import Pool
 from acetate.training.tasks import TASKS, TaskSettings
 
 EVEN = dict.fromkeys(TASKS, FlowSettings(uniform=1.0))
-VARIANTS = ("base", "AdamW", "no alignment", "uniform noise levels", "clean head", "even weights", "more noise", "wide")
+VARIANTS = ("base", "AdamW", "no alignment", "uniform noise levels", "clean head", "even weights", "more noise", "ERW warm-up", "TREAD", "wide")
 
 
 def main() -> None:
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--variants", nargs="*", default=VARIANTS, choices=VARIANTS, metavar="NAME")
+    parser.add_argument("--small", action="store_true", help="a smaller model: width 128, four blocks")
     parser.add_argument("--eager", action="store_true")
     args = parser.parse_args()
     preset = PRESETS[args.device]
@@ -71,8 +72,10 @@ def main() -> None:
     rows = {}
     for name in ("warming up", *args.variants):
         torch.manual_seed(0)
-        wide = {"heads": 4, "head_dim": 64, "axes": (8, 28, 28), "blocks": 6} if name == "wide" else {}
-        model = LayersModel(words, ModelSettings(latent_channels=channels, **wide)).to(device)
+        sizes = {"small": (4, 32, (8, 12, 12), 4), "large": (4, 56, (8, 24, 24), 8), "wide": (4, 64, (8, 28, 28), 6)}
+        size = "wide" if name == "wide" else "small" if args.small else "large"
+        chosen_sizes = dict(zip(("heads", "head_dim", "axes", "blocks"), sizes[size], strict=True))
+        model = LayersModel(words, ModelSettings(latent_channels=channels, **chosen_sizes)).to(device)
         model.clean_head = name == "clean head"
         if args.device == "cuda":
             model.hurry(compiled=not args.eager)
@@ -83,6 +86,8 @@ def main() -> None:
             large=(0.0, 0.0),
             average=0.98,
             warm_up=20,
+            warm_blocks=0.15 if name == "ERW warm-up" else 0.0,
+            route=0.5 if name == "TREAD" else 1.0,
         )
         if name == "uniform noise levels":
             settings = replace(settings, flows=EVEN)

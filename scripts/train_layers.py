@@ -113,6 +113,8 @@ def main() -> None:
         average=args.average,
         large=(min(0.1, final), final),
         seed=args.seed,
+        log_every=50 if args.device == "cuda" else 10,
+        validate_every=120.0 if args.device == "cuda" else 900.0,
     )
     tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]))
     if args.images is not None:
