@@ -3,6 +3,7 @@ the tests are made from it."""
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction
 from typing import Any, NamedTuple
 
 
@@ -67,8 +68,8 @@ _JSON = _argument("--json", action="store_true", help="print JSON")
 VERBS: tuple[Verb, ...] = (
     Verb(
         "decompose",
-        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--size native|model] "
-        "-o OUT [--report R.json]",
+        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--best-of N] "
+        "[--keep-whole] [--size native|model] -o OUT [--report R.json]",
         "take a picture apart into layers",
         "create:decompose",
         (
@@ -89,6 +90,19 @@ VERBS: tuple[Verb, ...] = (
             ),
             _STEPS,
             _SEED,
+            _argument(
+                "--best-of",
+                metavar="N",
+                type=int,
+                default=1,
+                help="tries with the seeds from --seed on; the layers nearest to the picture are kept (default: 1)",
+            ),
+            _argument(
+                "--keep-whole",
+                action=BooleanOptionalAction,
+                default=None,
+                help="put objects together that the model spread over several layers (default: as the model needs it)",
+            ),
             _SIZE,
             _output(LAYERED),
             _REPORT,

@@ -2,7 +2,8 @@
 
 `python -P scripts/ablate_layers.py --vae runs/vae/vae --device cuda --seconds 10`: prints a table of validation errors by
 task (velocity error of the averaged weights on held-out scenes at fixed noise) and writes it to --out as JSON. Every
-variant gets the same time, the same decay to zero, small grids only, and differs from the first in one thing.
+variant gets the same time (or, with --steps, the same number of steps: on a machine that others use, too), the same decay
+to zero, small grids only, and differs from the first in one thing.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, default=Path("weights/vae"))
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--steps", type=int, help="steps of every variant, instead of seconds")
+    parser.add_argument("--reuse", type=float, help="how often the pool serves a scene")
     parser.add_argument("--device", choices=tuple(PRESETS), default="cpu")
     parser.add_argument("--atlas", type=Path)
     parser.add_argument("--tokens", type=int)
@@ -66,7 +69,7 @@ def main() -> None:
     stream = ChunkStream(atlas, tokenizer, settings=chosen, large=large)
     held_out = ChunkStream(atlas, tokenizer, settings=chosen, large=multiprocessing.Value("d", 0.0), seed=1 << 41, held_out=True)
     workers = int(preset["workers"]) if args.workers is None else args.workers
-    pool = Pool(loader(stream, workers=workers), Renderer(atlas, device), QwenRGBACodec(vae), size=int(preset["pool"]), reuse=float(preset["reuse"]))
+    pool = Pool(loader(stream, workers=workers), Renderer(atlas, device), QwenRGBACodec(vae), size=int(preset["pool"]), reuse=args.reuse or float(preset["reuse"]))
     tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]) // 2)
     validation = validation_batches(pool, held_out, tasks.tokens)[: len(TASKS)]
     rows = {}
@@ -81,10 +84,11 @@ def main() -> None:
             model.hurry(compiled=not args.eager)
         settings = LoopSettings(
             minutes=args.seconds / 60,
+            steps=args.steps and (2 if name == "warming up" else args.steps),
             muon=name != "AdamW",
             align=0.0 if name == "no alignment" else 0.5,
             large=(0.0, 0.0),
-            average=0.98,
+            average=0.97,
             warm_up=20,
             warm_blocks=0.15 if name == "ERW warm-up" else 0.0,
             route=0.5 if name == "TREAD" else 1.0,

@@ -34,7 +34,8 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopSettings:
-    """``minutes`` to train; ``batches`` a step, of one task each; shares of the time in 0..1.
+    """``minutes`` to train, or ``steps`` where runs must be comparable; ``batches`` a step, of one task each; shares of the
+    time in 0..1.
 
     ``align``: weight of the alignment head until ``align_until``, or until its gradient no longer agrees with the loss's.
     ``warm_blocks``: share of the time at the start in which clean frames and the head alone teach the blocks below it (ERW,
@@ -43,6 +44,7 @@ class LoopSettings:
     """
 
     minutes: float
+    steps: int | None = None
     batches: int = 3
     warm_up: int = 80
     decay: float = 0.4
@@ -68,8 +70,8 @@ class LoopSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.minutes <= 0 or self.batches < 1:
-            raise ValueError("a run needs some minutes and at least one batch a step")
+        if self.minutes <= 0 or self.batches < 1 or (self.steps is not None and self.steps < 1):
+            raise ValueError("a run needs some minutes or steps, and at least one batch a step")
         if not (0 < self.route <= 1 and 0 <= self.warm_blocks < 1):
             raise ValueError("route must lie above 0 and at most 1, warm_blocks from 0 to below 1")
         for name in ("decay", "align_until"):
@@ -128,7 +130,7 @@ class Trainer:
         s, first, began = self.settings, self.step, time.monotonic()
         rng = np.random.default_rng([s.seed, self.step, self.accelerator.process_index])
         saved = checked = began
-        while (share := (time.monotonic() - began) / (60 * s.minutes)) < 1:
+        while (share := self._share(first, began)) < 1:
             self.large.value = s.large_share(share)
             self.optimiser.scale_lr(s.rate(share, self.step - first))
             self._step(rng, share)
@@ -144,6 +146,11 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.log.write(step=self.step, share=1.0, **self.validate())
             export(self.model, self.ema.shadow, self.out)
+
+    def _share(self, first: int, began: float) -> float:
+        if self.settings.steps is not None:
+            return (self.step - first) / self.settings.steps
+        return (time.monotonic() - began) / (60 * self.settings.minutes)
 
     def _step(self, rng: np.random.Generator, share: float) -> None:
         s = self.settings

@@ -3,7 +3,7 @@ import { count } from "./panel.js";
 
 const PHASES = {
   queued: "Waiting", load: "Loading the model", encode: "Reading", denoise: "Painting", decode: "Drawing the layers",
-  upsample: "To full size", recompose: "Exact recomposition",
+  whole: "Objects whole", upsample: "To full size", recompose: "Exact recomposition",
 };
 
 export class Status {
