@@ -40,6 +40,8 @@ MAX_LAYERS = 20
 AUTO_LAYERS = 8
 """Layers that ``layers="auto"`` runs with, where the model allows as many."""
 MAX_STEPS = 1000
+WHOLE_SIDE = 640
+"""Pixels along the longer side of the copy on which objects are kept whole."""
 MAX_TRIES = 16
 """Most tries of ``best_of``: they run as one batch."""
 
@@ -103,7 +105,7 @@ def decompose(
     document = output.documents[chosen]
     if stored.get("keep_whole", False) if keep_whole is None else keep_whole:
         with phases.during("whole"):
-            document = keep_objects_whole(document, resize(picture.pixels, (document.width, document.height)))
+            document = _with_whole_objects(document, picture, size)
     if layers == "auto":
         document = drop_empty(document)
     document, recomposed = matched(document, picture, size, phases)
@@ -234,6 +236,19 @@ def _closest(documents: Sequence[LayeredImage], picture: Picture) -> int:
         return float(np.square(colour).sum() + np.square(shown[..., 3] - target[..., 3]).sum())
 
     return int(np.argmin([error(document) for document in documents]))
+
+
+def _with_whole_objects(document: LayeredImage, picture: Picture, size: str) -> LayeredImage:
+    """Objects are put together on a larger copy where the picture has more to say than the model saw: edges get finer."""
+    height, width = picture.pixels.shape[:2]
+    scale = min(1.0, WHOLE_SIDE / max(height, width))
+    wide, tall = max(1, round(scale * width)), max(1, round(scale * height))
+    if size == "model" or wide <= document.width or tall <= document.height:
+        wide, tall = document.width, document.height
+    shown = picture.pixels if (tall, wide) == (height, width) else resize(picture.pixels, (wide, tall))
+    if (wide, tall) != (document.width, document.height):
+        document = upsample_layers(document, shown)
+    return keep_objects_whole(document, shown)
 
 
 def matched(
