@@ -60,6 +60,10 @@ class Schedule:
         timestep = (self.sigmas[step] * self.num_train_timesteps).to(dtype)
         return timestep / self.num_train_timesteps
 
+    def times(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """(num_steps,): :meth:`time` of every step."""
+        return torch.stack([self.time(step, dtype) for step in range(self.num_steps)])
+
     def tail(self, strength: float) -> Schedule:
         """The last ``strength`` share of the steps (0 < strength <= 1), for runs that start from given
         layers.

@@ -17,6 +17,7 @@ from torch import nn
 from ...errors import InputError
 from ..frame_embedding import FrameEmbedding
 from ..layout import Layout
+from ..modulation import find_table
 from ..text import TextFeatures
 from .base import Capabilities
 from .qwen_rope import Frequencies, LayoutFrequencies
@@ -94,6 +95,11 @@ class QwenBackbone:
 
     def cache_context(self, name: str, **state: Any) -> AbstractContextManager[None]:
         return self.transformer.cache_context(name, **state)
+
+    def expect_times(self, times: torch.Tensor) -> None:
+        table = find_table(self.transformer)
+        if table is not None:
+            table.expect(times)
 
     def velocity(
         self,
