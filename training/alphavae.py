@@ -7,8 +7,8 @@ of target and result differ by D - b d, D = C a - C' a', d = a - a', so that
     L = L_rec + w_p L_perceptual + w_k KL(q | N(0, 1)) + w_r KL(q | q_ref) + w_d lambda L_adv
 
 q_ref is the posterior of the frozen, freshly widened VAE for the picture flattened on grey and on white; L_perceptual is any
-network on both flattenings. Differs from the published code: no perceptual network comes with acetate (callers pass one). Knows
-losses; not data, schedules or optimisers.
+network on both flattenings. Differs from the published code: no perceptual network comes with acetate (callers pass
+one). Knows losses; not data, schedules or optimisers.
 """
 
 from __future__ import annotations

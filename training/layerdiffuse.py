@@ -3,8 +3,9 @@
     L = |C - C'| + |A - A'|  +  w_i |I - D(x_a)|  +  w_d L_adv(C', A')
 
 (C', A') = g(D(x_a), x_a) is what comes out, I the picture on grey that the VAE was shown: the second term keeps the
-latents what the VAE and a diffusion model know. Differs: the first term weighs colour by alpha and adds a share ``hidden`` for colour
-that nobody sees, so that it stays as the padded picture; one decoding pass. Knows the codec; not data or optimisers.
+latents what the VAE and a diffusion model know. Differs: the first term weighs colour by alpha and adds a share
+``hidden`` for colour that nobody sees, so that it stays as the padded picture; one decoding pass. Knows the codec;
+not data or optimisers.
 """
 
 from __future__ import annotations

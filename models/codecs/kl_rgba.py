@@ -54,7 +54,8 @@ class KLRGBACodec:
         if config.get("_class_name") != "AutoencoderKL" or config.get("in_channels", 3) != 4:
             raise InputError(
                 f"{folder / 'config.json'} describes a {config.get('_class_name')} of {config.get('in_channels', 3)} "
-                "channels, but an AutoencoderKL of 4 is needed; give the folder of AlphaVAE, or widen an RGB VAE with widen_rgb_vae."
+                "channels, but an AutoencoderKL of 4 is needed; give the folder of AlphaVAE, or widen an RGB VAE with "
+                "widen_rgb_vae."
             )
         found = stored_tensors(weight_files(folder, STEM, remedy), remedy)
         check_tensors(expected_shapes(AutoencoderKL, config), found, folder, remedy)
