@@ -18,8 +18,9 @@ from ..errors import InputError
 from .backbones.qwen import QwenBackbone
 from .captioning import CaptionProcessor, QwenCaptioner
 from .codecs.qwen_rgba import QwenRGBACodec
-from .folder import EMBEDDED_ENCODER, CheckedFolder, check_folder, fingerprint
+from .folder import EMBEDDED_ENCODER, TRANSFORMER_CLASS, CheckedFolder, check_folder, fingerprint
 from .frame_embedding import FrameEmbedding
+from .modulation.loading import load_with_table
 from .registry import ModelEntry, locate, resolve
 from .text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
 
@@ -60,11 +61,14 @@ def load_components(
     *,
     download: bool = True,
     caption_language: str = "en",
+    modulation_table: bool = False,
 ) -> Components:
     """Loads every part of a model in evaluation mode. ``entry`` may be a name or a folder.
 
-    ``dtype`` None is float32 on the CPU and bfloat16 elsewhere. Raises InputError naming the file and the remedy when
-    the model is unknown, is not on this machine and cannot be fetched, or its folder does not pass the checks.
+    ``modulation_table`` leaves the transformer's modulation weights, a third of it, in their files and reads them once
+    per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
+    CPU and bfloat16 elsewhere. Raises InputError naming the file and the remedy when the model is unknown, is not on
+    this machine and cannot be fetched, or its folder does not pass the checks.
     """
     entry = locate(entry if isinstance(entry, ModelEntry) else resolve(entry), download=download)
     assert entry.path is not None
@@ -72,11 +76,17 @@ def load_components(
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     checked = check_folder(entry.path, entry.remedy)
     with _no_progress_bars():
-        return _load(entry, checked, device, dtype, caption_language)
+        backbone = _load_backbone(checked, device, dtype, entry.remedy if modulation_table else None)
+        return _load(entry, checked, backbone, device, dtype, caption_language)
 
 
 def _load(
-    entry: ModelEntry, checked: CheckedFolder, device: torch.device, dtype: torch.dtype, language: str
+    entry: ModelEntry,
+    checked: CheckedFolder,
+    backbone: QwenBackbone,
+    device: torch.device,
+    dtype: torch.dtype,
+    language: str,
 ) -> Components:
     tokenizer, encoder = _load_text(checked, device, dtype, entry.remedy)
     text: TextEncoder
@@ -93,7 +103,7 @@ def _load(
     return Components(
         entry=entry,
         revision=revision,
-        backbone=_load_backbone(checked, device, dtype),
+        backbone=backbone,
         codec=QwenRGBACodec(_load_diffusers("AutoencoderKLQwenImage", checked.path / "vae", device, dtype)),
         text=text,
         scheduler=_load_scheduler(checked.path / "scheduler", entry.remedy),
@@ -122,8 +132,18 @@ def _load_diffusers(name: str, folder: Path, device: torch.device, dtype: torch.
     return model.to(device).eval()
 
 
-def _load_backbone(checked: CheckedFolder, device: torch.device, dtype: torch.dtype) -> QwenBackbone:
-    transformer = _load_diffusers("QwenImageTransformer2DModel", checked.path / "transformer", device, dtype)
+def _load_backbone(
+    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, table_remedy: str | None
+) -> QwenBackbone:
+    """``table_remedy``: the end of an error's sentence when a modulation table is wanted, None when it is not."""
+    folder = checked.path / "transformer"
+    if table_remedy is None:
+        transformer = _load_diffusers(TRANSFORMER_CLASS, folder, device, dtype)
+    else:
+        import diffusers
+
+        model_class = getattr(diffusers, TRANSFORMER_CLASS)
+        transformer, _ = load_with_table(model_class, folder, device, dtype, table_remedy)
     embedding = None
     if checked.frame_embedding is not None:
         embedding = _load_diffusers("FrameEmbedding", checked.path / "frame_embedding", device, dtype)

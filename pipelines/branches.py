@@ -29,9 +29,13 @@ def join_branches(first: TextFeatures, second: TextFeatures) -> TextFeatures:
         )
     first, second = (_padded(text, sum(span.length for span in spans), spans) for text in (first, second))
     embeds = torch.cat([first.embeds, second.embeds.to(first.embeds.dtype)])
+    pooled = None
+    if first.pooled is not None and second.pooled is not None:
+        pooled = torch.cat([first.pooled, second.pooled.to(first.pooled.dtype)])
     if first.mask is None and second.mask is None:
-        return TextFeatures(embeds=embeds, spans=spans)
-    return TextFeatures(embeds=embeds, mask=torch.cat([_mask(first), _mask(second)]), spans=spans)
+        return TextFeatures(embeds=embeds, spans=spans, pooled=pooled)
+    mask = torch.cat([_mask(first), _mask(second)])
+    return TextFeatures(embeds=embeds, mask=mask, spans=spans, pooled=pooled)
 
 
 def _mask(text: TextFeatures) -> torch.Tensor:

@@ -65,6 +65,7 @@ class Sampler:
         transformer = backbone.transformer
         _refuse_branch_blind_cache(transformer, settings.guidance)
         tokens = noise.float()
+        backbone.expect_times(settings.schedule.times(transformer.dtype))
         with ExitStack() as stack:
             stack.enter_context(cancellable(backbone.blocks, cancel))
             stack.enter_context(_fresh_cache(transformer))

@@ -60,6 +60,10 @@ class Schedule:
         timestep = (self.sigmas[step] * self.num_train_timesteps).to(dtype)
         return timestep / self.num_train_timesteps
 
+    def times(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """(num_steps,): :meth:`time` of every step."""
+        return torch.stack([self.time(step, dtype) for step in range(self.num_steps)])
+
     def tail(self, strength: float) -> Schedule:
         """The last ``strength`` share of the steps (0 < strength <= 1), for runs that start from given
         layers.
@@ -82,6 +86,16 @@ def layered_mu(num_condition_tokens: int) -> float:
     count.
     """
     return (num_condition_tokens / BASE_TOKENS) ** 0.5
+
+
+def flux_mu(config: Mapping[str, Any], num_tokens: int) -> float:
+    """Shift exponent of FLUX: a straight line through (base_image_seq_len, base_shift) and (max_image_seq_len,
+    max_shift), in the number of all noisy tokens, continued beyond them.
+    """
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    start, end = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    slope = (end - start) / (high - low)
+    return num_tokens * slope + (start - slope * low)
 
 
 def shift_static(sigmas: np.ndarray, shift: float) -> np.ndarray:
@@ -110,13 +124,15 @@ def make_schedule(
     num_steps: int,
     num_condition_tokens: int,
     sigmas: Sequence[float] | None = None,
+    *,
+    mu: float | None = None,
 ) -> Schedule:
     """The schedule that a ``FlowMatchEulerDiscreteScheduler`` of this configuration would run.
 
     ``config``: the mapping of scheduler_config.json. ``num_condition_tokens``: tokens of one full frame; used
     only when the configuration asks for a dynamic shift. ``sigmas``: own values in (0, 1] before the shift;
-    replaces ``num_steps``. Raises InputError for a configuration that names a schedule outside linear +
-    shift, and for bad values.
+    replaces ``num_steps``. ``mu``: the dynamic shift's exponent, Qwen-Image-Layered's by default. Raises InputError
+    for a configuration that names a schedule outside linear + shift, and for bad values.
     """
     for name in _UNSUPPORTED:
         if config.get(name, False):
@@ -135,7 +151,7 @@ def make_schedule(
         shifts = {"exponential": shift_exponential, "linear": shift_linear}
         if shift_type not in shifts:
             raise InputError(f"time_shift_type {shift_type!r} is unknown; use exponential or linear.")
-        values = shifts[shift_type](values, layered_mu(num_condition_tokens))
+        values = shifts[shift_type](values, layered_mu(num_condition_tokens) if mu is None else mu)
     else:
         values = shift_static(values, config.get("shift", 1.0))
     terminal = config.get("shift_terminal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Backbone, Capabilities
+from .flux import FluxBackbone
 from .qwen import QwenBackbone
 
-__all__ = ["Backbone", "Capabilities", "QwenBackbone"]
+__all__ = ["Backbone", "Capabilities", "FluxBackbone", "QwenBackbone"]

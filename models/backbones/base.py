@@ -64,6 +64,10 @@ class Backbone(Protocol):
         """Opens the transformer's context for diffusers' caches, one name per guidance branch."""
         ...
 
+    def expect_times(self, times: torch.Tensor) -> None:
+        """Told before a run which sigmas (n,) it will visit, in the network's dtype; a modulation table plans by it."""
+        ...
+
     def velocity(
         self, tokens: torch.Tensor, sigma: torch.Tensor, text: TextFeatures, layout: Layout
     ) -> torch.Tensor:

@@ -17,8 +17,10 @@ from torch import nn
 from ...errors import InputError
 from ..frame_embedding import FrameEmbedding
 from ..layout import Layout
+from ..modulation import find_table
 from ..text import TextFeatures
 from .base import Capabilities
+from .packing import pack_latents, unpack_latents
 from .qwen_rope import Frequencies, LayoutFrequencies
 
 _ABSENT = object()
@@ -95,6 +97,11 @@ class QwenBackbone:
     def cache_context(self, name: str, **state: Any) -> AbstractContextManager[None]:
         return self.transformer.cache_context(name, **state)
 
+    def expect_times(self, times: torch.Tensor) -> None:
+        table = find_table(self.transformer)
+        if table is not None:
+            table.expect(times)
+
     def velocity(
         self,
         tokens: torch.Tensor,
@@ -136,21 +143,11 @@ class QwenBackbone:
 
     def pack(self, latents: torch.Tensor) -> torch.Tensor:
         """(B, c, h, w) -> (B, (h/p)*(w/p), c*p*p), channels in the order (c, row in patch, column in patch)."""
-        p = self.patch_size
-        batch, channels, height, width = latents.shape
-        if height % p or width % p:
-            raise ValueError(f"latents of {height} x {width} do not divide into {p} x {p} patches")
-        patches = latents.reshape(batch, channels, height // p, p, width // p, p).permute(0, 2, 4, 1, 3, 5)
-        return patches.reshape(batch, (height // p) * (width // p), channels * p * p)
+        return pack_latents(latents, self.patch_size)
 
     def unpack(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """(B, height*width, c*p*p) -> (B, c, height*p, width*p)."""
-        p = self.patch_size
-        batch, count, channels = tokens.shape
-        if count != height * width:
-            raise ValueError(f"{count} tokens are not a grid of {height} x {width}")
-        patches = tokens.reshape(batch, height, width, channels // p**2, p, p).permute(0, 3, 1, 4, 2, 5)
-        return patches.reshape(batch, channels // p**2, height * p, width * p)
+        return unpack_latents(tokens, height, width, self.patch_size)
 
     @contextmanager
     def _hooked(self) -> Iterator[None]:

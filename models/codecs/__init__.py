@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from .base import Codec
+from .kl_rgba import KLRGBACodec
+from .layerdiffuse import LayerDiffuseCodec
 from .qwen_rgba import QwenRGBACodec
 from .still import install_still_convolutions, still_convolutions
 from .widen import widen_rgb_vae
 
-__all__ = ["Codec", "QwenRGBACodec", "install_still_convolutions", "still_convolutions", "widen_rgb_vae"]
+__all__ = [
+    "Codec",
+    "KLRGBACodec",
+    "LayerDiffuseCodec",
+    "QwenRGBACodec",
+    "install_still_convolutions",
+    "still_convolutions",
+    "widen_rgb_vae",
+]

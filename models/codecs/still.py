@@ -45,8 +45,9 @@ def install_still_convolutions(vae: nn.Module, *, channels_last: bool = False) -
     for module in vae.modules():
         if isinstance(module, QwenImageCausalConv3d) and _is_causal_stride_one(module):
             replace(module, "forward", partial(_still_forward, module))
-    replace(vae, "_encode", partial(_still_encode, vae, channels_last))
-    replace(vae, "_decode", partial(_still_decode, vae, channels_last))
+    if found:  # a picture VAE has nothing to shorten
+        replace(vae, "_encode", partial(_still_encode, vae, channels_last))
+        replace(vae, "_decode", partial(_still_decode, vae, channels_last))
 
     def restore() -> None:
         while found:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .embedded import LAYER_TOKENS, PROMPT_TOKENS, EmbeddedTextEncoder, build_encoder, build_tokenizer
 from .features import LayerPrompts, TextEncoder, TextFeatures
+from .flux import FluxTextEncoder
 from .qwen import QwenTextEncoder
 
 __all__ = [
     "LAYER_TOKENS",
     "PROMPT_TOKENS",
     "EmbeddedTextEncoder",
+    "FluxTextEncoder",
     "LayerPrompts",
     "QwenTextEncoder",
     "TextEncoder",

@@ -17,11 +17,13 @@ LayerPrompts = Sequence[Sequence[str | None]]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextFeatures:
     """``embeds`` (B, T, D) float; ``mask`` (B, T) bool, True where a token counts, or None when all do; ``spans`` that
-    cover the T tokens in order. Every row of a mask has at least one True."""
+    cover the T tokens in order; ``pooled`` (B, P), one vector per prompt, for models that take one (FLUX). Every row of a
+    mask has at least one True."""
 
     embeds: torch.Tensor
     mask: torch.Tensor | None = None
     spans: tuple[TextSpan, ...] = ()
+    pooled: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.embeds.ndim != 3:
@@ -34,6 +36,10 @@ class TextFeatures:
         if sum(span.length for span in self.spans) != length:
             raise InputError(
                 f"The text spans {self.spans} do not cover the {length} tokens of the embeddings."
+            )
+        if self.pooled is not None and (self.pooled.ndim != 2 or len(self.pooled) != batch):
+            raise InputError(
+                f"Pooled prompt embeddings must be ({batch}, dim), not {tuple(self.pooled.shape)}."
             )
         if self.mask is not None:
             if tuple(self.mask.shape) != (batch, length):
@@ -69,12 +75,14 @@ class TextFeatures:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TextFeatures:
         """The same features elsewhere; the mask stays bool."""
         mask = None if self.mask is None else self.mask.to(device=device)
-        return replace(self, embeds=self.embeds.to(device=device, dtype=dtype), mask=mask)
+        pooled = None if self.pooled is None else self.pooled.to(device=device, dtype=dtype)
+        return replace(self, embeds=self.embeds.to(device=device, dtype=dtype), mask=mask, pooled=pooled)
 
     def repeat(self, times: int) -> TextFeatures:
         """Each prompt ``times`` times in a row, [p0, p0, p1, p1]: embeddings and mask in the same order."""
         mask = None if self.mask is None else self.mask.repeat_interleave(times, dim=0)
-        return replace(self, embeds=self.embeds.repeat_interleave(times, dim=0), mask=mask)
+        pooled = None if self.pooled is None else self.pooled.repeat_interleave(times, dim=0)
+        return replace(self, embeds=self.embeds.repeat_interleave(times, dim=0), mask=mask, pooled=pooled)
 
     def trimmed(self) -> TextFeatures:
         """Without the trailing tokens that every row masks. Exact, and only done with a single span: the tokens of a
@@ -82,16 +90,16 @@ class TextFeatures:
         if self.mask is None or len(self.spans) > 1:
             return self
         length = int(self.mask.any(0).nonzero().max()) + 1
-        return TextFeatures.from_embeds(
+        shorter = TextFeatures.from_embeds(
             self.embeds[:, :length], self.mask[:, :length], (replace(self.spans[0], length=length),)
         )
+        return replace(shorter, pooled=self.pooled)
 
     def select(self, rows: slice | Sequence[int]) -> TextFeatures:
         """The prompts at ``rows`` of the batch."""
         picked = rows if isinstance(rows, slice) else list(rows)
-        return replace(
-            self, embeds=self.embeds[picked], mask=None if self.mask is None else self.mask[picked]
-        )
+        mask, pooled = (None if one is None else one[picked] for one in (self.mask, self.pooled))
+        return replace(self, embeds=self.embeds[picked], mask=mask, pooled=pooled)
 
 
 @runtime_checkable
