@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import AcetateError, OutputError
+from ..errors import AcetateError, Cancelled, OutputError
 from ..layers.io.atomic import output_error
 from .events import Events, Watch
 from .journal import Journal
@@ -101,7 +101,7 @@ class _Engine:
 
     def run(self) -> Outcome:
         self._recover()
-        plan = make_plan(self._settings)
+        plan = make_plan(self._settings, self._check_stop)
         self._enter(plan)
         queue = JobQueue(plan.todo)
         if plan.todo and not self._stop.is_set():
@@ -164,6 +164,10 @@ class _Engine:
     def _clear_staging(self) -> None:
         for folder in (self._staging, self._replaced):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _check_stop(self, row: int) -> None:
+        if self._stop.is_set():
+            raise Cancelled(f"stopped at row {row} of the list, before anything was rendered")
 
     def _enter(self, plan: Plan) -> None:
         self._events.tell(
