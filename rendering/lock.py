@@ -25,8 +25,11 @@ def only_engine(path: Path) -> Iterator[None]:
                 f"another acetate render (process {holder}) works in {path.parent.parent}: wait for it, or choose "
                 "another folder"
             )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise output_error(path, error) from error
         yield
     finally:
         os.close(descriptor)
