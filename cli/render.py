@@ -72,7 +72,8 @@ def _announce(
         print(f"acetate: {complaint.text}", file=sys.stderr)
     if len(complaints) > SHOWN:
         print(
-            f"acetate: and {len(complaints) - SHOWN} more, all in {settings.folder / 'report.html'}", file=sys.stderr
+            f"acetate: and {len(complaints) - SHOWN} more, all in {settings.folder / 'report.html'}",
+            file=sys.stderr,
         )
     if as_json:
         print(json.dumps({**vars(outcome), "exit_status": outcome.exit_status}, indent=2))

@@ -1,4 +1,4 @@
-"""Progress of a render on stderr: a bar on a terminal, a line every few seconds elsewhere. Listens to the engine's events."""
+"""Progress of a render on stderr: a bar on a terminal, a line now and then elsewhere. Listens to the engine's events."""
 
 from __future__ import annotations
 

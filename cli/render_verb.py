@@ -11,9 +11,15 @@ RENDER = Verb(
     "render a list of jobs, unattended; the same command again resumes",
     "render:render",
     (
-        argument("jobs", metavar="JOBS", help="the list: .jsonl, .csv, or a folder of pictures to take apart"),
         argument(
-            "-o", "--output", metavar="DIR", required=True, help="a folder for the results, one folder for each job"
+            "jobs", metavar="JOBS", help="the list: .jsonl, .csv, or a folder of pictures to take apart"
+        ),
+        argument(
+            "-o",
+            "--output",
+            metavar="DIR",
+            required=True,
+            help="a folder for the results, one folder for each job",
         ),
         argument(
             "--set",
@@ -34,19 +40,33 @@ RENDER = Verb(
             metavar="DIR",
             help="where inputs lie, the only folder they may come from (default: that of JOBS)",
         ),
-        argument("--workers", metavar="N", type=int, default=1, help="processes with a model each (default: 1)"),
+        argument(
+            "--workers", metavar="N", type=int, default=1, help="processes with a model each (default: 1)"
+        ),
         argument(
             "--threads", metavar="T", type=int, default=1, help="CPU threads of a worker's model (default: 1)"
         ),
-        argument("--writers", metavar="W", type=int, default=2, help="threads of a worker that write (default: 2)"),
         argument(
-            "--retries", metavar="R", type=int, default=2, help="new tries after a failure that may pass (default: 2)"
+            "--writers", metavar="W", type=int, default=2, help="threads of a worker that write (default: 2)"
         ),
         argument(
-            "--max-megapixels", metavar="M", type=int, default=100, help="larger inputs are rejected (default: 100)"
+            "--retries",
+            metavar="R",
+            type=int,
+            default=2,
+            help="new tries after a failure that may pass (default: 2)",
         ),
         argument(
-            "--cluster", metavar="ADDRESS", help="run on Ray: auto, local, or ray://HOST:PORT (pip install 'acetate[cluster]')"
+            "--max-megapixels",
+            metavar="M",
+            type=int,
+            default=100,
+            help="larger inputs are rejected (default: 100)",
+        ),
+        argument(
+            "--cluster",
+            metavar="ADDRESS",
+            help="run on Ray: auto, local, or ray://HOST:PORT (pip install 'acetate[cluster]')",
         ),
         argument("--dry-run", action="store_true", help="check everything and print the plan; write nothing"),
         argument("--json", action="store_true", help="print JSON"),

@@ -11,7 +11,6 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import AcetateError, Cancelled, OutputError
 from ..layers.io.atomic import output_error
@@ -135,9 +134,7 @@ class _Engine:
 
     def _make_pool(self, jobs: int) -> Pool:
         settings = self._settings
-        worker = WorkerSettings(
-            runner=settings.runner, threads=settings.threads, writers=settings.writers
-        )
+        worker = WorkerSettings(runner=settings.runner, threads=settings.threads, writers=settings.writers)
         if settings.cluster is not None:
             from .cluster import RayPool
 
@@ -148,7 +145,9 @@ class _Engine:
         """Put away what an engine that was killed left behind."""
         try:
             if self._replaced.is_dir():
-                for old in self._replaced.iterdir():  # killed between the two renames: the old result is still whole
+                for old in (
+                    self._replaced.iterdir()
+                ):  # killed between the two renames: the old result is still whole
                     if not os.path.lexists(self._folder / old.name):
                         os.replace(old, self._folder / old.name)
                 shutil.rmtree(self._replaced)
@@ -268,7 +267,12 @@ class _Engine:
             seconds = queue.again(planned, attempt + 1, time.monotonic(), self._settings.backoff)
             self._journal.waiting(failed.id, attempt, failed.reason)
             self._events.tell(
-                "job_retried", id=failed.id, attempt=attempt, reason=failed.reason, wait=seconds, trace=failed.trace
+                "job_retried",
+                id=failed.id,
+                attempt=attempt,
+                reason=failed.reason,
+                wait=seconds,
+                trace=failed.trace,
             )
             return
         if failed.kind == "place":  # every other job would fail the same way
@@ -277,7 +281,12 @@ class _Engine:
         self._failed += 1
         self._journal.failed(failed.id, attempt, failed.reason)
         self._events.tell(
-            "job_failed", id=failed.id, row=planned.row, attempts=attempt, reason=failed.reason, trace=failed.trace
+            "job_failed",
+            id=failed.id,
+            row=planned.row,
+            attempts=attempt,
+            reason=failed.reason,
+            trace=failed.trace,
         )
 
     def _replace_lost(self, lost: Lost, queue: JobQueue) -> None:

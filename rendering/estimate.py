@@ -11,7 +11,12 @@ from .places import STATE
 from .plan import Plan, PlannedJob, counts
 from .settings import RenderSettings
 
-MEASURED = {("decompose", DEFAULT_MODEL): 2.5, ("generate", DEFAULT_MODEL): 2.0, ("edit", ""): 0.1, ("convert", ""): 0.1}
+MEASURED = {
+    ("decompose", DEFAULT_MODEL): 2.5,
+    ("generate", DEFAULT_MODEL): 2.0,
+    ("edit", ""): 0.1,
+    ("convert", ""): 0.1,
+}
 """Seconds per job on one CPU core of 2026, for pictures of poster size; where a folder has no past of its own."""
 SHOWN = 50
 
@@ -52,7 +57,9 @@ def plan_lines(plan: Plan, settings: RenderSettings) -> list[str]:
     """The plan for people."""
     lines = [f"{len(plan.todo)} to do, {len(plan.done)} done already, {len(plan.rejected)} rejected"]
     if plan.redo:
-        lines.append(f"{len(plan.redo)} of them are made anew: their input or settings changed, or files are missing")
+        lines.append(
+            f"{len(plan.redo)} of them are made anew: their input or settings changed, or files are missing"
+        )
     for (task, model), count in sorted(counts(plan).items()):
         lines.append(f"  {count:>6} {task}{f' with {model}' if model else ''}")
     for one in plan.rejected[:SHOWN]:

@@ -20,7 +20,9 @@ def _whole(name: str, text: str) -> int:
 
 
 def _words(name: str, text: str) -> list[Any]:
-    return _json(name, text) if text.startswith("[") else [word for word in re.split(r"[\s,;]+", text) if word]
+    return (
+        _json(name, text) if text.startswith("[") else [word for word in re.split(r"[\s,;]+", text) if word]
+    )
 
 
 def _edits(name: str, text: str) -> list[Any]:

@@ -25,7 +25,9 @@ def measure(path: Path, max_megapixels: int) -> tuple[int, int]:
     with open_source(path) as (file, name, _):
         if path.is_dir():
             if not (path / MANIFEST).is_file():
-                raise InputError(f"input {path.name} is a folder without {MANIFEST}: give a picture or a document")
+                raise InputError(
+                    f"input {path.name} is a folder without {MANIFEST}: give a picture or a document"
+                )
             return 0, 0
         head = file.read(64)
         kind = sniff(head)

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, get_args
+from typing import Any
 
 from ..api import MAX_LAYERS, check_run
 from ..errors import InputError
@@ -196,7 +196,9 @@ def _layers(value: object) -> int | str | tuple[LayerWish, ...]:
 def _wish(number: int, value: object) -> LayerWish:
     where = f"layer {number}"
     if not isinstance(value, dict) or not value or set(value) - {"prompt", "box"}:
-        raise InputError(f'{where} must be written {{"prompt": …, "box": [x0, y0, x1, y1]}}, not {_short(value)}')
+        raise InputError(
+            f'{where} must be written {{"prompt": …, "box": [x0, y0, x1, y1]}}, not {_short(value)}'
+        )
     _check_text(f"the prompt of {where}", value.get("prompt"))
     box = value.get("box")
     if box is None:
@@ -212,7 +214,9 @@ def _check_layers(task: str, layers: object) -> None:
         wanted = "a number or auto" if task == "decompose" else "a number or a list of layers"
         raise InputError(f"layers must be {wanted}, not {_short(layers)}")
     if isinstance(layers, tuple) and task == "decompose":
-        raise InputError("decompose takes a number of layers or auto; descriptions of layers belong to generate")
+        raise InputError(
+            "decompose takes a number of layers or auto; descriptions of layers belong to generate"
+        )
     if isinstance(layers, int) and not 1 <= layers <= MAX_LAYERS:
         raise InputError(f"layers must lie between 1 and {MAX_LAYERS}, not {layers}")
 

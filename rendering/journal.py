@@ -80,7 +80,9 @@ class Journal:
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
             if version > VERSION:
-                raise InputError(f"{self.path} is of a newer acetate: use that, or another folder for the results")
+                raise InputError(
+                    f"{self.path} is of a newer acetate: use that, or another folder for the results"
+                )
             database.execute(_SCHEMA)
             database.execute(f"PRAGMA user_version={VERSION}")
             database.execute("SELECT id, digest, state, attempts FROM jobs LIMIT 1").fetchone()
@@ -156,7 +158,8 @@ class Journal:
     def waiting(self, id: str, attempts: int, reason: str | None) -> None:
         with self._writing() as database:
             database.execute(
-                "UPDATE jobs SET state = 'waiting', attempts = ?, reason = ? WHERE id = ?", (attempts, reason, id)
+                "UPDATE jobs SET state = 'waiting', attempts = ?, reason = ? WHERE id = ?",
+                (attempts, reason, id),
             )
 
     def done(self, id: str, digest: str, seconds: float, write_seconds: float) -> None:
@@ -169,7 +172,8 @@ class Journal:
     def failed(self, id: str, attempts: int, reason: str) -> None:
         with self._writing() as database:
             database.execute(
-                "UPDATE jobs SET state = 'failed', attempts = ?, reason = ? WHERE id = ?", (attempts, reason, id)
+                "UPDATE jobs SET state = 'failed', attempts = ?, reason = ? WHERE id = ?",
+                (attempts, reason, id),
             )
 
     def entries(self) -> list[Entry]:
@@ -208,7 +212,9 @@ def past_seconds(path: Path) -> dict[tuple[str, str], float]:
     try:
         database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=0.2)
         try:
-            rows = database.execute("SELECT task, model, seconds FROM jobs WHERE seconds IS NOT NULL").fetchall()
+            rows = database.execute(
+                "SELECT task, model, seconds FROM jobs WHERE seconds IS NOT NULL"
+            ).fetchall()
         finally:
             database.close()
     except sqlite3.Error:  # in use by an engine, or corrupt: an estimate is all that is lost

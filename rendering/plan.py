@@ -112,9 +112,7 @@ def make_plan(settings: RenderSettings, on_row: Callable[[int], None] | None = N
             todo.append(planned)
             if (settings.folder / job.id).exists():
                 redo.add(job.id)
-    return Plan(
-        todo=tuple(_grouped(todo)), redo=frozenset(redo), done=tuple(done), rejected=tuple(rejected)
-    )
+    return Plan(todo=tuple(_grouped(todo)), redo=frozenset(redo), done=tuple(done), rejected=tuple(rejected))
 
 
 def _jobs_of(row: Row, settings: RenderSettings, rejected: list[Rejection]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -93,15 +93,16 @@ class LocalPool:
         seat.model = task.planned.model or seat.model
         seat.alone = task.attempt > 1
         assert seat.connection is not None
-        try:
+        with suppress(OSError):  # where it has died, poll will find it and give the job back
             seat.connection.send(task)
-        except OSError:  # it died; poll will find it and give the job back
-            pass
 
     def _start(self, seat: _Seat) -> None:
         ours, theirs = self._context.Pipe()
         seat.process = self._context.Process(
-            target=work, args=(theirs, self._settings, seat.index), name=f"acetate-worker-{seat.index}", daemon=True
+            target=work,
+            args=(theirs, self._settings, seat.index),
+            name=f"acetate-worker-{seat.index}",
+            daemon=True,
         )
         with _deaf_to_interrupts():
             seat.process.start()
@@ -185,10 +186,8 @@ class LocalPool:
     def _tell(self, word: str) -> None:
         for seat in self._seats:
             if seat.connection is not None:
-                try:
+                with suppress(OSError):  # it has ended already
                     seat.connection.send(word)
-                except OSError:  # it has ended already
-                    continue
 
     def _end(self) -> None:
         for seat in self._seats:

@@ -10,11 +10,10 @@ import os
 import queue
 import signal
 import threading
-import time
 from multiprocessing.connection import Connection
 
 from ..layers.document import LayeredImage
-from .messages import Failed, Made, Message, Staged, Started, Task, WorkerSettings
+from .messages import Made, Message, Started, Task, WorkerSettings
 from .renderer import Renderer, failure
 
 STOP, FINISH = "stop", "finish"
@@ -23,7 +22,9 @@ _Work = tuple[Task, LayeredImage, float]
 
 def work(connection: Connection, settings: WorkerSettings, index: int) -> None:
     """The process's main function; returns when the engine says so."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the engine tells what it means
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes; the engine tells what it means
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(settings.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -40,7 +40,9 @@ class Receipt:
             "id": self.id,
             "digest": self.digest,
             **self.facts,
-            "files": {name: {"bytes": size, "sha256": sha} for name, (size, sha) in sorted(self.files.items())},
+            "files": {
+                name: {"bytes": size, "sha256": sha} for name, (size, sha) in sorted(self.files.items())
+            },
         }
         return (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
@@ -51,7 +53,12 @@ def read_receipt(folder: Path) -> Receipt | None:
         return None
     file = folder / RECEIPT
     try:
-        if folder.is_symlink() or not folder.is_dir() or file.is_symlink() or file.stat().st_size > _MAX_BYTES:
+        if (
+            folder.is_symlink()
+            or not folder.is_dir()
+            or file.is_symlink()
+            or file.stat().st_size > _MAX_BYTES
+        ):
             raise ValueError("it is no folder with a receipt")
         value = json.loads(file.read_bytes())
         if value["format"] != FORMAT or value["id"] != folder.name:

@@ -6,7 +6,6 @@ The files are complete and on disk when :meth:`Renderer.stage` returns; putting 
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import threading
 import time
@@ -45,7 +44,9 @@ class Renderer:
         self._index = index
         self._run: RunJob | None = None
 
-    def make(self, task: Task, on_progress: OnProgress, cancel: threading.Event) -> tuple[LayeredImage, float]:
+    def make(
+        self, task: Task, on_progress: OnProgress, cancel: threading.Event
+    ) -> tuple[LayeredImage, float]:
         """The document and the seconds it took."""
         if self._run is None:
             module, function = self._settings.runner.split(":")
@@ -143,4 +144,8 @@ def _judge(error: BaseException) -> tuple[Kind, bool, str]:
         return ("place" if error.errno in _FULL else "passing"), False, words
     # Accelerators report trouble of every kind as RuntimeError, and cannot be trusted afterwards.
     passing = isinstance(error, RuntimeError)
-    return "passing" if passing else "final", passing, f"an error inside acetate, {type(error).__name__}: {words}"
+    return (
+        "passing" if passing else "final",
+        passing,
+        f"an error inside acetate, {type(error).__name__}: {words}",
+    )

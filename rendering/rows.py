@@ -20,7 +20,24 @@ from ..errors import InputError
 MAX_FILE_BYTES = 2**30
 MAX_ROW_BYTES = 2**20
 PICTURES = frozenset(
-    ".png .jpg .jpeg .jfif .webp .tif .tiff .gif .bmp .jp2 .avif .ppm .qoi .psd .psb .ora".split()
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".bmp",
+        ".jp2",
+        ".avif",
+        ".ppm",
+        ".qoi",
+        ".psd",
+        ".psb",
+        ".ora",
+    ]
 )
 _FOREIGN_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 

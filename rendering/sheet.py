@@ -23,7 +23,11 @@ def draw_sheet(lines: Sequence[Line]) -> Image.Image:
     width = 2 * MARGIN + max(columns, 3) * (CELL + GAP) - GAP
     page = Image.new("RGB", (width, 2 * MARGIN + 40 + rows * (CELL + CAPTION + GAP)), PAPER)
     draw = ImageDraw.Draw(page)
-    count = f"{len(lines)} results" if len(shown) == len(lines) else f"the first {len(shown)} of {len(lines)} results"
+    count = (
+        f"{len(lines)} results"
+        if len(shown) == len(lines)
+        else f"the first {len(shown)} of {len(lines)} results"
+    )
     draw.text((MARGIN, MARGIN), count, INK, ImageFont.load_default(20))
     squares = (np.indices((CELL, CELL)) // 10).sum(axis=0)
     board = Image.fromarray(np.where(squares % 2 == 0, LIGHT, DARK).astype(np.uint8))

@@ -46,9 +46,7 @@ def write_summary(folder: Path, plan: Plan, entries: Sequence[Entry]) -> None:
 def summary_lines(folder: Path, plan: Plan, entries: Sequence[Entry]) -> list[Line]:
     """Every row of the list, in its order."""
     known = {entry.id: entry for entry in entries}
-    lines = [
-        Line(id=one.id or "", row=one.row, state="rejected", detail=one.reason) for one in plan.rejected
-    ]
+    lines = [Line(id=one.id or "", row=one.row, state="rejected", detail=one.reason) for one in plan.rejected]
     for planned in (*plan.todo, *(done for done, _ in plan.done)):
         id = planned.job.id
         entry = known[id]

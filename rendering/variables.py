@@ -35,9 +35,7 @@ def parse_vary(text: str) -> Sweep:
     name, values = _split("--vary", text)
     found = _RANGE.fullmatch(values)
     if found is None:
-        words = [
-            word.replace("\\,", ",").strip() for word in re.split(r"(?<!\\),", values) if word.strip()
-        ]
+        words = [word.replace("\\,", ",").strip() for word in re.split(r"(?<!\\),", values) if word.strip()]
         return Sweep(name=name, values=_checked(text, [_typed(name, word) for word in words]))
     first, last, step = int(found[1]), int(found[2]), int(found[3] or 1)
     if step < 1 or last < first:

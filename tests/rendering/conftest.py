@@ -27,7 +27,7 @@ def stub_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the stub model leaves a file for every job it starts."""
     folder = tmp_path / "starts"
     folder.mkdir()
-    monkeypatch.setenv("STUB_LOG", str(folder))
+    monkeypatch.setenv("ACETATE_STUB_LOG", str(folder))
     monkeypatch.syspath_prepend(str(HERE))
     # Workers started by a command find the stub as this process does.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))

@@ -17,12 +17,12 @@ from acetate.rendering.renderer import RunJob
 
 
 def open_runner(threads: int, index: int) -> RunJob:
-    """Touches ``$STUB_LOG/<id>.<pid>.<n>`` for every start, so that tests can count them."""
+    """Touches ``$ACETATE_STUB_LOG/<id>.<pid>.<n>`` for every start, so that tests can count them."""
     return run_job
 
 
 def first_time(id: str) -> bool:
-    folder = Path(os.environ["STUB_LOG"])
+    folder = Path(os.environ["ACETATE_STUB_LOG"])
     count = len(list(folder.glob(f"{id}.*")))
     (folder / f"{id}.{os.getpid()}.{count}").touch()
     return count == 0

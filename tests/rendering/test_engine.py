@@ -27,7 +27,9 @@ def starts(log: Path, id: str) -> int:
     return len(list(log.glob(f"{id}.*")))
 
 
-def test_results_are_the_same_whatever_the_number_of_workers_and_the_order(settings: Build, tmp_path: Path) -> None:
+def test_results_are_the_same_whatever_the_number_of_workers_and_the_order(
+    settings: Build, tmp_path: Path
+) -> None:
     jobs = made_jobs(12, outputs=("zip", "folder", "png"))
     one, _ = run(settings(jobs))
     two, _ = run(settings(jobs[::-1], workers=2, writers=1, folder=tmp_path / "out2"))
@@ -125,10 +127,12 @@ def test_what_may_pass_is_tried_again_and_the_rest_is_reported(
 def test_backoff_doubles_and_is_counted_by_a_clock_that_nobody_sets(
     settings: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jumps = iter(range(0, -10**9, -3600))
+    jumps = iter(range(0, -(10**9), -3600))
     monkeypatch.setattr(time, "time", lambda: float(next(jumps)))  # an hour back at every look
     began = time.monotonic()
-    outcome, told = run(settings([{**made_jobs(1)[0], "prompt": "hiccup always"}, *made_jobs(3)[1:]], backoff=0.1))
+    outcome, told = run(
+        settings([{**made_jobs(1)[0], "prompt": "hiccup always"}, *made_jobs(3)[1:]], backoff=0.1)
+    )
     assert [facts["wait"] for event, facts in told if event == "job_retried"] == [0.1, 0.2]
     assert (outcome.made, outcome.failed) == (2, 1)
     assert 0.3 <= outcome.seconds <= time.monotonic() - began
@@ -180,7 +184,16 @@ def test_events_are_lines_of_json_and_a_half_line_is_cut(settings: Build, tmp_pa
         file.write(b'{"time": "20')  # what a kill leaves
     run(settings(made_jobs(1)))
     names = [entry["event"] for entry in events(tmp_path / "out")]
-    assert names == ["started", "job_started", "job_done", "summary", "finished", "started", "summary", "finished"]
+    assert names == [
+        "started",
+        "job_started",
+        "job_done",
+        "summary",
+        "finished",
+        "started",
+        "summary",
+        "finished",
+    ]
     assert all("time" in json.loads(line) for line in log.read_text().splitlines())
 
 

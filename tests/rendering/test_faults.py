@@ -72,7 +72,7 @@ def test_a_folder_that_becomes_unwritable_while_it_is_rendered(settings: Build, 
 
     jobs = made_jobs(6, "sleep 0.2")
     try:
-        with pytest.raises(OutputError, match="you may not write there.*give the same command again"):
+        with pytest.raises(OutputError, match=r"you may not write there.*give the same command again"):
             render(settings(jobs, retries=1), watch=watch)
     except pytest.fail.Exception:
         if frozen == [False]:
@@ -152,7 +152,7 @@ class Stillborn:
 
 def test_workers_that_cannot_begin_end_the_render(settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("acetate.rendering.engine.LocalPool", Stillborn)
-    with pytest.raises(AcetateError, match="workers end before they begin .*acetate doctor"):
+    with pytest.raises(AcetateError, match=r"workers end before they begin .*acetate doctor"):
         render(settings(made_jobs(1)))
 
 

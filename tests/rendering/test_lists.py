@@ -79,7 +79,9 @@ def test_sweeps_multiply_jobs_and_name_them(tmp_path: Path, picture: Path) -> No
     path = write_jobs(tmp_path / "jobs.jsonl", jobs)
     plan = plan_of(path, sweeps=(parse_vary("seed=1..2"), parse_vary(r"colour=red,dark\, blue")))
     ids = {one.job.id: one.job for one in plan.todo}
-    assert {"a-seed1-colourred", "a-seed2-colourred", "a-seed1-colourdark_blue", "b-red-1", "b-red-2"} <= set(ids)
+    assert {"a-seed1-colourred", "a-seed2-colourred", "a-seed1-colourdark_blue", "b-red-1", "b-red-2"} <= set(
+        ids
+    )
     assert ids["b-red-2"].prompt == "a red fish" and ids["b-red-2"].seed == 2
     # "b-dark, blue-1" cannot name a folder, and a sweep of variables that a job does not use is a slip.
     assert sorted(one.row for one in plan.rejected) == [2, 2, 3]
@@ -105,9 +107,11 @@ def test_sweeps_as_written(text: str, values: tuple[object, ...]) -> None:
     assert parse_vary(text).values == values
 
 
-@pytest.mark.parametrize("text", ["seed", "seed=", "=3", "seed=5..1", "seed=1..9999999", "seed=x", "id=a,b", "a b=1", "n=,"])
+@pytest.mark.parametrize(
+    "text", ["seed", "seed=", "=3", "seed=5..1", "seed=1..9999999", "seed=x", "id=a,b", "a b=1", "n=,"]
+)
 def test_sweeps_that_cannot_be(text: str) -> None:
-    with pytest.raises(InputError, match="--vary|whole number"):
+    with pytest.raises(InputError, match=r"--vary|whole number"):
         parse_vary(text)
 
 
@@ -177,7 +181,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "reason"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("given", "reason"), WRONG, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_wrong_jobs_in_the_words_of_the_list(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_job(given)
@@ -190,7 +196,7 @@ def test_wrong_jobs_in_the_words_of_the_list(given: dict[str, Any], reason: str)
      "NUL.txt", "report.html", "Events.jsonl", "a.", "~", "$HOME", "%2e%2e", "a\n"],
 )  # fmt: skip
 def test_ids_that_are_no_plain_names(id: str) -> None:
-    with pytest.raises(InputError, match="^id "):
+    with pytest.raises(InputError, match=r"^id "):
         parse_job({**GOOD, "id": id})
 
 
@@ -242,7 +248,12 @@ def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
         list(read_rows(path))
     table = tmp_path / "jobs.csv"
     table.write_bytes(b'id,task\na,gen\xe9rate\nb,generate,1,2\n"c"x,generate\nd,generate\n')
-    assert [(row.number, row.reason is None) for row in read_rows(table)] == [(2, False), (3, False), (4, False), (5, True)]
+    assert [(row.number, row.reason is None) for row in read_rows(table)] == [
+        (2, False),
+        (3, False),
+        (4, False),
+        (5, True),
+    ]
     table.write_text("id,id\na,b\n")
     with pytest.raises(InputError, match="each once"):
         list(read_rows(table))
