@@ -34,7 +34,7 @@ def render(arguments: argparse.Namespace) -> int:
         inputs=None if arguments.inputs is None else Path(arguments.inputs),
         defaults=dict(parse_set(text) for text in arguments.set),
         sweeps=tuple(parse_vary(text) for text in arguments.vary),
-        workers=max(arguments.workers, group),
+        workers=group if group > 1 else arguments.workers,
         threads=arguments.threads,
         writers=arguments.writers,
         retries=arguments.retries,

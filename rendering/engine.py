@@ -63,6 +63,7 @@ def render(
     can no longer be written, the disk being full; what is done stays done then too.
     """
     check_results(settings.folder)
+    _ = settings.root  # complains before a folder is made
     state = settings.folder / STATE
     try:
         state.mkdir(parents=True, exist_ok=True)

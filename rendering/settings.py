@@ -64,5 +64,9 @@ class RenderSettings:
         """The folder that inputs may come from, resolved. Raises InputError when it is none."""
         chosen = self.inputs or (self.jobs if self.jobs.is_dir() else self.jobs.parent)
         if not chosen.is_dir():
-            raise InputError(f"--inputs {chosen} is not a folder")
+            raise InputError(
+                f"{self.jobs} does not exist: give a .jsonl or .csv file, or a folder of pictures"
+                if self.inputs is None
+                else f"--inputs {chosen} is not a folder"
+            )
         return chosen.resolve()

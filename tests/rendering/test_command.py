@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from acetate.cli import main
 from acetate.layers import LayeredImage
@@ -50,12 +50,12 @@ def test_all_tasks_and_their_documents(
     flat = Image.open(picture).convert("RGBA")
     for name in ("document.psd", "document.zip"):
         document = LayeredImage.open(out / "d" / name)
-        assert len(document.leaves()) == 3 and document.size == flat.size
-        extrema = Image.eval(document.flatten().convert("RGBA"), lambda value: value).getextrema()
-        assert extrema is not None
+        assert len(document.leaves()) == 3
+        difference = ImageChops.difference(document.flatten().convert("RGB"), flat.convert("RGB"))
+        assert max(high for _, high in difference.getextrema()) <= 1
     receipt = json.loads((out / "d" / "job.json").read_text())
     assert receipt["recomposition_error"] <= 1 and receipt["job"]["seed"] == 0
-    assert LayeredImage.open(out / "m" / "document").size == (64, 48) or True
+    assert LayeredImage.open(out / "m" / "document").width == 80  # the model's own size for this picture
     assert {path.name for path in (out / "c").iterdir()} == {
         "document.pptx", "document.tif", "document.webp", "job.json", "preview.png",
     }  # fmt: skip
@@ -104,7 +104,7 @@ def test_what_cannot_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str], p
     ):
         assert main(["render", str(jobs), *words, "--quiet"]) == 2
         assert reason in capsys.readouterr().err
-    assert not (tmp_path / "o").exists() or not any((tmp_path / "o").glob("c"))
+    assert not (tmp_path / "o").exists()
 
 
 def test_inputs_come_from_one_folder(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
