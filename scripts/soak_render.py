@@ -1,6 +1,8 @@
-"""The promise of `acetate render`, kept or not: mixed jobs on the embedded model must give the same bytes with one worker, with
-two, on Ray with two local nodes (``--ray``), and after the engine was killed again and again at random moments. Prints one
-line per run and leaves with status 1 where a byte differs, a job is lost or done twice, or something temporary is left."""
+"""The promise of `acetate render`, kept or not: mixed jobs on the embedded model must give the same bytes with one worker,
+with two, on two local nodes of Ray (``--ray``), and after the engine was killed again and again at random moments.
+
+Prints one line per run and leaves with status 1 where a byte differs, a job is lost or done twice, or something is left over.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,14 @@ def write_jobs(folder: Path, count: int) -> Path:
         elif kind < 12:
             job |= {"task": "edit", "edits": ["opacity:#0,0.5", f"move:#0,{number},3"], **source}
         elif kind < 19:
-            job |= {"task": "generate", "prompt": "a red circle", "layers": 2, "steps": 1, "seed": number, "size": "32x32"}
+            job |= {
+                "task": "generate",
+                "prompt": "a red circle",
+                "layers": 2,
+                "steps": 1,
+                "seed": number,
+                "size": "32x32",
+            }
         else:
             job |= {"task": "decompose", "layers": 2, "steps": 1, "seed": number, **source}
         lines.append(json.dumps(job) + "\n")
@@ -159,9 +168,16 @@ def main() -> int:
         found.append(run_with_kills(jobs, outs[2], arguments.kills))
         if arguments.ray:
             found.append(run_on_ray(jobs, outs[3]))
-        wrong = [f"{out.name}: {fault}" for out in outs if out.exists() for fault in faults(out, arguments.jobs)]
-        wrong += [f"{out.name}: bytes differ" for out, one in zip(outs, found, strict=False) if one != found[0]]
-    print("\n".join(wrong) or "every run gave the same bytes; journals and folders agree; nothing lost, doubled or left over")
+        wrong = [
+            f"{out.name}: {fault}" for out in outs if out.exists() for fault in faults(out, arguments.jobs)
+        ]
+        wrong += [
+            f"{out.name}: bytes differ" for out, one in zip(outs, found, strict=False) if one != found[0]
+        ]
+    print(
+        "\n".join(wrong)
+        or "every run gave the same bytes; journals and folders agree; nothing lost, doubled or left over"
+    )
     return 1 if wrong else 0
 
 
