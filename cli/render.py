@@ -40,6 +40,7 @@ def render(arguments: argparse.Namespace) -> int:
         retries=arguments.retries,
         max_megapixels=arguments.max_megapixels,
         cluster=arguments.cluster,
+        copy_to=arguments.copy_to,
     )
     check_results(settings.folder)
     if arguments.dry_run:
@@ -83,6 +84,7 @@ def _announce(
         (outcome.already_done, "done already"),
         (outcome.failed, "failed"),
         (outcome.rejected, "rejected"),
+        (outcome.uncopied, "not copied"),
         (outcome.left, "left"),
     ):
         if count:

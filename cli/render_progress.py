@@ -41,7 +41,9 @@ class Watcher:
             self.made += 1
         elif event == "job_failed":
             self.failed += 1
-        if event in ("job_failed", "job_rejected"):
+        if event == "copy_failed":
+            self.complaints.append(Complaint(text=facts["reason"]))
+        elif event in ("job_failed", "job_rejected"):
             name = f" ({facts['id']})" if "id" in facts else ""
             self.complaints.append(Complaint(text=f"row {facts['row']}{name}: {facts['reason']}"))
         self.draw(event, facts)

@@ -7,7 +7,7 @@ from .verb import Verb, argument
 RENDER = Verb(
     "render",
     "render JOBS -o DIR [--set NAME=VALUE]... [--vary NAME=VALUES]... [--inputs DIR] [--workers N] [--threads T] "
-    "[--writers W] [--retries R] [--max-megapixels M] [--cluster ADDRESS] [--dry-run] [--json]",
+    "[--writers W] [--retries R] [--max-megapixels M] [--cluster ADDRESS] [--copy-to URL] [--dry-run] [--json]",
     "render a list of jobs, unattended; the same command again resumes",
     "render:render",
     (
@@ -67,6 +67,11 @@ RENDER = Verb(
             "--cluster",
             metavar="ADDRESS",
             help="run on Ray: auto, local, or ray://HOST:PORT (pip install 'acetate[cluster]')",
+        ),
+        argument(
+            "--copy-to",
+            metavar="URL",
+            help="also copy every result to an object store, such as s3://bucket/results (fsspec)",
         ),
         argument("--dry-run", action="store_true", help="check everything and print the plan; write nothing"),
         argument("--json", action="store_true", help="print JSON"),

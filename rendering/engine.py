@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from ..errors import AcetateError, Cancelled, OutputError
 from ..layers.io.atomic import output_error
+from .copies import Copies
+from .copying import Copier
 from .events import Events, Watch
 from .journal import Journal
 from .lock import only_engine
@@ -39,6 +41,8 @@ class Outcome:
     already_done: int
     failed: int
     rejected: int
+    uncopied: int
+    """Results that could not be copied to where copies were wanted."""
     left: int
     """Not done, since the render was stopped."""
     stopped: bool
@@ -48,10 +52,10 @@ class Outcome:
 
     @property
     def exit_status(self) -> int:
-        """0 when every job is done; 130 when stopped; 1 when jobs failed; 2 when only rows of the list were wrong."""
+        """0 when every job is done, 130 when stopped, 1 when jobs or copies failed, 2 when only rows were wrong."""
         if self.stopped:
             return 130
-        return 1 if self.failed else 2 if self.rejected else 0
+        return 1 if self.failed or self.uncopied else 2 if self.rejected else 0
 
 
 def render(
@@ -91,6 +95,7 @@ class _Engine:
         self._busy = 0.0
         self._began = time.monotonic()
         self._pool: Pool | None = None
+        self._copier = None if settings.copy_to is None else Copier(Copies(settings.copy_to))
 
     def close(self) -> None:
         if self._pool is not None:
@@ -103,16 +108,19 @@ class _Engine:
         self._recover()
         plan = make_plan(self._settings, self._check_stop)
         self._enter(plan)
+        self._copy_done(plan)
         queue = JobQueue(plan.todo)
         if plan.todo and not self._stop.is_set():
             self._pool = self._make_pool(len(plan.todo))
             self._work(queue)
         stopped = self._stop.is_set() and (bool(queue) or bool(self._running))
+        uncopied = self._end_copies(stopped)
         outcome = Outcome(
             made=self._made,
             already_done=len(plan.done),
             failed=self._failed,
             rejected=len(plan.rejected),
+            uncopied=uncopied,
             left=len(plan.todo) - self._made - self._failed,
             stopped=stopped,
             seconds=time.monotonic() - self._began,
@@ -127,11 +135,29 @@ class _Engine:
             already_done=outcome.already_done,
             failed=outcome.failed,
             rejected=outcome.rejected,
+            uncopied=outcome.uncopied or None,
             left=outcome.left,
             seconds=round(outcome.seconds, 3),
             busy_seconds=round(outcome.busy_seconds, 3),
         )
         return outcome
+
+    def _copy_done(self, plan: Plan) -> None:
+        """Results of earlier renders that have no whole copy yet."""
+        for planned, _ in plan.done:
+            if self._copier is not None and not self._stop.is_set():
+                self._copier.add(self._folder / planned.job.id)
+
+    def _end_copies(self, stopped: bool) -> int:
+        if self._copier is None:
+            return 0
+        if stopped:
+            self._copier.abandon()
+            return 0
+        self._copier.finish()
+        for id, reason in self._copier.failures:
+            self._events.tell("copy_failed", id=id, reason=reason)
+        return len(self._copier.failures)
 
     def _make_pool(self, jobs: int) -> Pool:
         settings = self._settings
@@ -245,6 +271,8 @@ class _Engine:
                 os.replace(staged.folder, target)
         except OSError as error:
             raise output_error(target, error) from error
+        if self._copier is not None:
+            self._copier.add(target)
         self._made += 1
         self._busy += staged.seconds
         self._journal.done(staged.id, planned.digest, staged.seconds, staged.write_seconds)

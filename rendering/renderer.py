@@ -23,7 +23,7 @@ from ..layers.document import LayeredImage
 from ..layers.io import FORMATS, save_document
 from ..layers.io.atomic import atomic_write, output_error, sync_folder
 from ..progress import OnProgress
-from ..report import peak_memory_mib
+from ..report import host_peak_mib
 from .messages import Failed, Kind, Staged, Task, WorkerSettings
 from .plan import PlannedJob
 from .receipts import PREVIEW, RECEIPT, Receipt, file_hash
@@ -87,7 +87,7 @@ class Renderer:
             receipt=receipt,
             seconds=seconds,
             write_seconds=time.perf_counter() - began,
-            peak_memory_mib=peak_memory_mib()["host"],
+            peak_memory_mib=host_peak_mib(),
         )
 
 

@@ -39,6 +39,8 @@ class RenderSettings:
     """Larger inputs are rejected."""
     cluster: str | None = None
     """Address of a Ray cluster, or "auto"."""
+    copy_to: str | None = None
+    """A folder of an object store, as fsspec writes it, that gets a copy of every result."""
     runner: str = RUNNER
     """``module:function``: called in a worker with its threads and its number, it returns what makes the document of a
     planned job. Another one than the default serves to measure the engine by itself."""

@@ -1,7 +1,7 @@
 """The promise of `acetate render`, kept or not: mixed jobs on the embedded model must give the same bytes with one worker,
 with two, on two local nodes of Ray (``--ray``), and after the engine was killed again and again at random moments.
 
-Prints one line per run and leaves with status 1 where a byte differs, a job is lost or done twice, or something is left over.
+Prints one line per run; leaves with status 1 where a byte differs, a job is lost or done twice, or something is left over.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def nodes(stub_log: Path) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20},
     )
     workers = [cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2)]
     ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
@@ -52,15 +53,27 @@ def test_two_nodes_give_the_same_bytes_and_the_loss_of_one_loses_nothing(
     audit(tmp_path / "ray", 23)
     assert any(entry["event"] == "worker_lost" for entry in events(tmp_path / "ray"))
     for job in jobs:
-        job["prompt"] = "bug" if job["prompt"] == "bug" else "sleep 0.1" if job["prompt"].startswith("sl") else job["prompt"]
+        job["prompt"] = (
+            "bug"
+            if job["prompt"] == "bug"
+            else "sleep 0.1"
+            if job["prompt"].startswith("sl")
+            else job["prompt"]
+        )
     run(settings(jobs, workers=2))
     assert results(tmp_path / "ray") == results(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("address", "reason"),
-    [("ray://127.0.0.1:1", "cannot be reached"), ("auto", "cannot be reached"), ("nonsense", "must be auto, local")],
+    [
+        ("ray://127.0.0.1:1", "cannot be reached"),
+        ("auto", "cannot be reached"),
+        ("nonsense", "must be auto, local"),
+    ],
 )
-def test_a_cluster_that_is_not_there(settings: Callable[..., RenderSettings], address: str, reason: str) -> None:
+def test_a_cluster_that_is_not_there(
+    settings: Callable[..., RenderSettings], address: str, reason: str
+) -> None:
     with pytest.raises(InputError, match=rf"--cluster {address} {reason}"):
         render(settings(made_jobs(1), cluster=address))

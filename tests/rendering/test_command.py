@@ -66,7 +66,12 @@ def test_all_tasks_and_their_documents(
         assert sheet.width > 300
     before = results(out)
     again = tmp_path / "again"
-    assert main(["render", str(mixed), "-o", str(again), "--workers", "2", "--writers", "1", "--quiet", "--json"]) == 2
+    assert (
+        main(
+            ["render", str(mixed), "-o", str(again), "--workers", "2", "--writers", "1", "--quiet", "--json"]
+        )
+        == 2
+    )
     assert json.loads(capsys.readouterr().out)["made"] == 5
     assert results(again) == before
 
@@ -82,7 +87,11 @@ def test_a_dry_run_writes_nothing_and_says_everything(
     assert "with 1 worker" in text and not out.exists()
     assert main([*words, "--json"]) == 2
     plan = json.loads(capsys.readouterr().out)
-    assert sorted(job["id"] for job in plan["todo"] if job["task"] == "generate") == ["g-seed1", "g-seed2", "g-seed3"]
+    assert sorted(job["id"] for job in plan["todo"] if job["task"] == "generate") == [
+        "g-seed1",
+        "g-seed2",
+        "g-seed3",
+    ]
     assert plan["rejected"][0]["row"] == 6 and plan["estimate"]["seconds"] > 0
     code = (
         "import sys\nfrom acetate.cli import main\n"
@@ -107,10 +116,13 @@ def test_what_cannot_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str], p
     assert not (tmp_path / "o").exists()
 
 
-def test_inputs_come_from_one_folder(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inputs_come_from_one_folder(
+    tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "lists").mkdir()
     jobs = write_jobs(
-        tmp_path / "lists" / "jobs.jsonl", [{"id": "c", "task": "convert", "input": str(picture), "outputs": ["zip"]}]
+        tmp_path / "lists" / "jobs.jsonl",
+        [{"id": "c", "task": "convert", "input": str(picture), "outputs": ["zip"]}],
     )
     out = str(tmp_path / "out")
     assert main(["render", str(jobs), "-o", out, "-q"]) == 2
@@ -123,9 +135,13 @@ def test_the_script_is_the_same_engine_and_only_rank_0_speaks(tmp_path: Path, pi
         tmp_path / "jobs.jsonl", [{"id": "c", "task": "convert", "input": "picture.png", "outputs": ["zip"]}]
     )
     command = [sys.executable, "-P", ROOT / "scripts" / "render_batch.py", jobs, "-o", tmp_path / "out"]
-    others = subprocess.run(command, env={**os.environ, "RANK": "1", "WORLD_SIZE": "2"}, capture_output=True, text=True)
+    others = subprocess.run(
+        command, env={**os.environ, "RANK": "1", "WORLD_SIZE": "2"}, capture_output=True, text=True
+    )
     assert (others.returncode, others.stdout, others.stderr) == (0, "", "")
-    first = subprocess.run(command, env={**os.environ, "RANK": "0", "WORLD_SIZE": "2"}, capture_output=True, text=True)
+    first = subprocess.run(
+        command, env={**os.environ, "RANK": "0", "WORLD_SIZE": "2"}, capture_output=True, text=True
+    )
     assert first.returncode == 0 and f"{tmp_path / 'out'}: 1 made" in first.stdout
     assert first.stderr == "1 to do, 0 done already, 0 rejected\n"
     audit(tmp_path / "out", 1)
@@ -133,5 +149,10 @@ def test_the_script_is_the_same_engine_and_only_rank_0_speaks(tmp_path: Path, pi
 
 def test_a_report_escapes_whatever_a_list_says() -> None:
     evil = '"><script>alert(1)</script>'
-    text = page([Line(id=evil, row=1, state="rejected", detail=evil), Line(id="a", row=2, state="failed", detail=evil)])
+    text = page(
+        [
+            Line(id=evil, row=1, state="rejected", detail=evil),
+            Line(id="a", row=2, state="failed", detail=evil),
+        ]
+    )
     assert "<script" not in text and text.count("&lt;script&gt;") == 3
