@@ -95,7 +95,7 @@ class _Engine:
         self._busy = 0.0
         self._began = time.monotonic()
         self._pool: Pool | None = None
-        self._copier = None if settings.copy_to is None else Copier(Copies(settings.copy_to))
+        self._copier = None if settings.copy_to is None else Copier(Copies(settings.copy_to), stop)
 
     def close(self) -> None:
         if self._pool is not None:
@@ -113,8 +113,9 @@ class _Engine:
         if plan.todo and not self._stop.is_set():
             self._pool = self._make_pool(len(plan.todo))
             self._work(queue)
-        stopped = self._stop.is_set() and (bool(queue) or bool(self._running))
-        uncopied = self._end_copies(stopped)
+        left = bool(queue) or bool(self._running)
+        uncopied = self._end_copies()
+        stopped = self._stop.is_set() and (left or self._copier is not None)
         outcome = Outcome(
             made=self._made,
             already_done=len(plan.done),
@@ -148,11 +149,8 @@ class _Engine:
             if self._copier is not None and not self._stop.is_set():
                 self._copier.add(self._folder / planned.job.id)
 
-    def _end_copies(self, stopped: bool) -> int:
+    def _end_copies(self) -> int:
         if self._copier is None:
-            return 0
-        if stopped:
-            self._copier.abandon()
             return 0
         self._copier.finish()
         for id, reason in self._copier.failures:

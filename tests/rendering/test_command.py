@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from acetate.cli import main
+from acetate.cli.render_progress import make_watcher
 from acetate.layers import LayeredImage
 from acetate.rendering.report_page import page
 from acetate.rendering.summary import Line
@@ -156,3 +158,34 @@ def test_a_report_escapes_whatever_a_list_says() -> None:
         ]
     )
     assert "<script" not in text and text.count("&lt;script&gt;") == 3
+
+
+def test_progress_on_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    started = {"todo": 2, "already_done": 1, "rejected": 1, "workers": 1}
+    told: list[tuple[str, dict[str, object]]] = [
+        ("started", started),
+        ("job_rejected", {"row": 4, "reason": "no [bold]picture"}),
+        ("job_retried", {"id": "a", "reason": "the store hung up", "wait": 1.0}),
+        ("job_done", {"id": "a"}),
+        ("worker_lost", {"reason": "killed"}),
+        ("job_failed", {"id": "b", "row": 2, "reason": "bad"}),
+        ("summary", {}),
+    ]
+    plain = io.StringIO()
+    for stream in (plain, Terminal()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with make_watcher(False, stream) as watcher:
+            for event, facts in told:
+                watcher(event, facts)
+        assert (watcher.made, watcher.failed) == (1, 1)
+        assert [one.text for one in watcher.complaints] == ["row 4: no [bold]picture", "row 2 (b): bad"]
+    assert plain.getvalue().splitlines() == [
+        "2 to do, 1 done already, 1 rejected",
+        "a will be tried again in 1 s: the store hung up",
+        "a worker is gone: killed",
+    ]
+    assert "the store hung up" in stream.getvalue()

@@ -62,9 +62,9 @@ def hostile_rows(folder: Path, outside: Path) -> list[bytes]:
         *({**made, "size": value} for value in ("1e9x1e9", [10**9, 10**9], [-1, 5], "0x0", {}, [1, 2, 3], "native", 2**70)),
         *({**made, "seed": value} for value in (-5, 2**64, 1.5, "1", [], True, {"a": 1})),
         *({**made, "steps": value} for value in (0, -1, 10**12, "many", [3])),
-        *({**made, "model": value} for value in ("../..", "/", "tinny", 5, "\ud800", "a/b/c", "https://x/m")),
+        *({**made, "model": value} for value in ("../..", "/", "tinny", 5, "\ud800", "https://x/m")),
         *({**made, "prompt": value} for value in ("", 5, ["x"], "x" * 20_000, "\ud83d", BRACES)),
-        *({"task": "edit", "input": "picture.png", "edits": value} for value in ("move", ["explode:a"], [3], ["move:a"], [])),
+        *({"task": "edit", "input": "picture.png", "edits": value} for value in ("move", ["explode:a"], [3], [])),
         {"task": "__import__('os').system('touch pwned')"}, {"task": ["decompose"]}, {}, {"id": "x"},
         {**made, "vars": {"__class__": {}}}, {**made, "vars": {"a b": 1}}, {**made, "vars": [1]}, {**made, "unknown": 1},
     ]  # fmt: skip
