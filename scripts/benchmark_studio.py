@@ -230,7 +230,7 @@ def screenshots(browser: Any, address: str, folder: Path) -> None:
         page.screenshot(path=folder / f"studio_{scheme}.png")
         page.context.close()
     page = arrive(browser, address)
-    page.get_by_role("tab", name="From text").click()
+    page.get_by_role("tab", name="Text to layers").click()
     frame = page.locator(".viewport").bounding_box()
     for x, y, prompt in ((0.28, 0.3, "a red circle"), (0.52, 0.45, "a yellow star")):
         page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
