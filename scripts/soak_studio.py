@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -155,7 +156,8 @@ def main() -> int:
                 if len(memory) % 60 == 0:
                     rounds = sum(visitor.rounds for visitor in visitors)
                     print(f"{len(memory) // 60} min: {rounds} rounds, {memory[-1]:.0f} MiB, "
-                          f"{len(files(store))} files, {len(errors)} errors", flush=True)  # fmt: skip
+                          f"{len(files(store))} files, {len(errors)} errors {errors[-1:]}", flush=True)  # fmt: skip
+            print(f"the visitors have left; {len(files(store))} files, {len(errors)} errors", flush=True)
             began = time.monotonic()
             while files(store) and time.monotonic() - began < PATIENCE:
                 time.sleep(2)
@@ -176,7 +178,7 @@ def main() -> int:
 
 
 def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [Path(inside, name) for inside, _, names in os.walk(folder) for name in names]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ models, examples and formats are looked up by name. Knows nothing of Gradio.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import time
@@ -29,6 +30,8 @@ from .words import shown, stem
 EXPORTS = tuple(name for name in FORMATS if name != "folder")
 EXPORT_SECONDS = 600
 """How long an exported file waits to be fetched."""
+TRANSIT_SECONDS = 900
+"""How long an upload that nobody opened stays, and the server's own copies of exported files."""
 EXAMPLE_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 EXAMPLES = ("poster.png", "stickers.png", "photo.jpg")
 
@@ -39,6 +42,8 @@ class Studio(Runs):
     def __init__(self, settings: StudioSettings) -> None:
         super().__init__(settings)
         self._exports = self.store.root / "exports"
+        self.transit = self.store.root / "gradio"
+        """Where the server keeps uploads until they are opened, and its copies of exported files."""
 
     # -- documents
 
@@ -139,10 +144,8 @@ class Studio(Runs):
         """Save what changed, remove what has reached its time."""
         self.store.save_all()
         self.store.sweep()
-        if self._exports.is_dir():
-            for folder in self._exports.iterdir():
-                if time.time() - folder.stat().st_mtime > EXPORT_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
+        sweep_files(self._exports, time.time() - EXPORT_SECONDS)
+        sweep_files(self.transit, time.time() - TRANSIT_SECONDS)
 
     def shut(self) -> None:
         """The end: stop runs, remove documents."""
@@ -169,6 +172,18 @@ class Studio(Runs):
     def _examples(self) -> dict[str, Path]:
         paths = [EXAMPLE_FOLDER / name for name in EXAMPLES]  # a wheel holds no documentation
         return {path.stem: path for path in paths if path.is_file()}
+
+
+def sweep_files(folder: Path, before: float) -> None:
+    """Remove files and empty folders below ``folder`` that were last written before that moment (of time.time)."""
+    for inside, folders, files in os.walk(folder, topdown=False):
+        for name in (*files, *folders):
+            path = Path(inside, name)
+            try:
+                if path.stat().st_mtime < before:
+                    path.rmdir() if name in folders else path.unlink()
+            except OSError:  # not empty, in use or already gone: the next time
+                continue
 
 
 def _label(operation: str) -> str:

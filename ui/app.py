@@ -16,8 +16,6 @@ from .settings import StudioSettings
 
 TITLE = "acetate studio"
 TIDY_SECONDS = 30.0
-UPLOAD_SECONDS = 900
-"""How long Gradio keeps its own copies of exported files."""
 
 
 def build(settings: StudioSettings) -> tuple[Any, Studio]:
@@ -31,10 +29,8 @@ def build(settings: StudioSettings) -> tuple[Any, Studio]:
     from fastapi import FastAPI
 
     studio = Studio(settings)
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.store.root / "gradio")
-    blocks = gr.Blocks(
-        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(60, UPLOAD_SECONDS)
-    )
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.transit)
+    blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with blocks:
         gr.HTML(
             html_template='<div id="acetate-studio" role="application" aria-label="acetate studio"></div>',

@@ -239,7 +239,7 @@ export class Gestures {
     const region = this.app.regions[index], group = made("g", { class: "region", style: `--hue:${hue(index)}` });
     group.append(made("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, "data-region": index }));
     const tag = made("foreignObject", { x: x0, y: y0, width: Math.max(20, x1 - x0), height: 18 });
-    tag.innerHTML = `<div class="tag" xmlns="http://www.w3.org/1999/xhtml"><b>${index + 1}</b><span></span></div>`;
+    tag.innerHTML = `<div class="tag"><b>${index + 1}</b><span></span></div>`;
     tag.querySelector("span").textContent = region?.prompt ?? "";
     group.append(tag, made("rect", { x: x1 - 5, y: y1 - 5, width: 10, height: 10, class: "corner", "data-corner": index }));
     return [group];
