@@ -178,7 +178,10 @@ class App {
       return;
     }
     this.status.say(`Opening ${file.name} …`);
-    await api.open(file).then((view) => this.setView(view), (error) => this.toast(error.message));
+    const view = await api.open(file).catch((error) => this.toast(error.message));
+    if (view) await this.setView(view);
+    const lost = view?.facts.dropped ?? [];
+    if (lost.length) this.toast(`Not taken over from ${file.name}: ${lost.slice(0, 5).join("; ")}${lost.length > 5 ? `; and ${lost.length - 5} more` : ""}.`);
     this.status.render();
   }
 
