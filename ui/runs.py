@@ -11,7 +11,8 @@ from ..api import AUTO_LAYERS
 from ..errors import InputError
 from ..layers.document import Box
 from . import tasks, tasks_layers
-from .documents import Store
+from .documents import Record, Store
+from .guard import check_after
 from .jobs import Job, Worker
 from .settings import StudioSettings
 from .words import shown, stem
@@ -38,7 +39,7 @@ class Runs:
     ) -> Job:
         """Take the flattened document apart into so many layers, or as many as it takes where ``layers`` is null; with
         ``layer`` that layer alone, which becomes a group."""
-        record = self.store.get(visitor, document)
+        record = self._grown(visitor, document)
         settings = {**self._run(model, steps, seed), "prompt": prompt or None}
         shown = self._check_layers(layers, model)
         if layer is None:
@@ -99,7 +100,7 @@ class Runs:
     ) -> Job:
         """Make one layer that fits the visible others: "above" or "below" a layer (or all of them), "instead" of it, or
         "behind" it as its background."""
-        record = self.store.get(visitor, document)
+        record = self._grown(visitor, document)
         most = int(self.model_facts(self._model_name(model))["max_layers"])
         settings = {**self._run(model, steps, seed), "prompt": prompt or None, "scene": scene or None}
         work = tasks_layers.fit_layer(record, layer, where, _box(box), most, settings)
@@ -116,7 +117,7 @@ class Runs:
         seed: int = 0,
     ) -> Job:
         """Lift the object in a box, with its shadow, off its background: of one layer, or of the flattened document."""
-        record = self.store.get(visitor, document)
+        record = self._grown(visitor, document)
         where = _box(box)
         assert where is not None
         work = tasks_layers.lift(record, layer, where, self._run(model, steps, seed))
@@ -131,6 +132,12 @@ class Runs:
         return {"cancelled": self.worker.cancel(visitor)}
 
     # -- inside
+
+    def _grown(self, visitor: str, document: str) -> Record:
+        """The document, refused where earlier runs have made it larger than one may be here."""
+        record = self.store.get(visitor, document)
+        check_after(record.state.doc, self.settings.limits)
+        return record
 
     def _model_name(self, model: str | None) -> str:
         choices = self.settings.choices

@@ -145,6 +145,19 @@ def test_a_context_of_many_layers_shows_the_same(below: int, above: int, most: i
     assert np.abs(flatten_array(given).astype(int) - flatten_array(doc).astype(int)).max() <= 2
 
 
+def test_a_document_that_has_grown_too_large_gets_no_more_layers(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    studio = Studio(StudioSettings(store=tmp_path / "store", models=(str(tiny_checkpoint),), max_layers=30))
+    document = studio.open_file("anna", twenty_layers().save(tmp_path / "twenty.zip"), "twenty.zip")["id"]
+    record = studio.store.get("anna", document)
+    many = tuple(layer.replace(id="") for layer in record.state.doc.leaves() * 2)
+    record.change("Grow", lambda doc: doc.with_layers(many))
+    with pytest.raises(InputError, match="at most 30 layers"):
+        studio.complete("anna", document, "a fish")
+    studio.shut()
+
+
 def test_what_a_gap_sees() -> None:
     doc = twenty_layers()
     gap = gap_at(doc, "Layer 10", "instead")

@@ -203,6 +203,11 @@ def test_by_keyboard_alone(visitor: Callable[..., Any], served: Served, squares:
     page.get_by_role("tab", name="Image to layers").focus()
     press(page, "ArrowRight", "ArrowRight")
     assert page.get_by_role("tab", name="Add or replace").get_attribute("aria-selected") == "true"
+    page.get_by_role("button", name="Give a box in numbers").focus()
+    press(page, "Enter")
+    page.keyboard.type("10, 20, 60, 70")
+    press(page, "Tab")
+    assert page.evaluate("acetate.regions[0].box") == [10, 20, 60, 70]
     page.locator(".tree [tabindex='0']").focus()
     press(page, "ArrowDown", "F2")
     page.keyboard.type("绿色")

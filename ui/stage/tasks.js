@@ -20,7 +20,7 @@ const form = `
     <label class="auto for-decompose"><input type="checkbox" name="auto"> auto</label></span></div>
   <fieldset class="regions for-generate for-add for-lift"><legend></legend>
     <p class="hint"></p><ol></ol>
-    <button type="button" class="for-generate" data-add-layer>Add a layer without a box</button></fieldset>
+    <button type="button" data-add-layer></button></fieldset>
   <label class="field for-add"><span>Put it</span><select name="where">
     <option value="top">on top of everything</option><option value="above">above the selected layer</option>
     <option value="below">below the selected layer</option><option value="instead">instead of the selected layer</option>
@@ -163,6 +163,9 @@ export class Tasks {
     this.pane.querySelector(".regions legend").textContent = legend;
     this.pane.querySelector(".regions .hint").textContent = hint;
     this.pane.querySelector(".regions .hint").hidden = task === "generate" && app.regions.length > 1;
+    const more = this.pane.querySelector("[data-add-layer]");
+    more.textContent = task === "generate" ? "Add a layer without a box" : "Give a box in numbers";
+    more.hidden = task !== "generate" && app.regions.length > 0;
     this.pane.querySelector(".ideas").hidden = task !== "generate" || app.regions.length > 0;
     elements.layers.disabled = elements["layers-range"].disabled = task === "decompose" && elements.auto.checked;
     const old = [...this.list.children];
