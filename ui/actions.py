@@ -28,9 +28,9 @@ from .view import view
 from .words import shown, stem
 
 EXPORTS = tuple(name for name in FORMATS if name != "folder")
-EXPORT_SECONDS = 600
+EXPORT_SECONDS = 300
 """How long an exported file waits to be fetched."""
-TRANSIT_SECONDS = 900
+TRANSIT_SECONDS = 300
 """How long an upload that nobody opened stays, and the server's own copies of exported files."""
 EXAMPLE_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 EXAMPLES = ("poster.png", "stickers.png", "photo.jpg")
