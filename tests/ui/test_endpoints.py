@@ -111,6 +111,23 @@ def studio_files(tmp_path: Path) -> Iterator[Studio]:
     studio.shut()
 
 
+def test_calls_leave_no_sessions_behind(served: Served) -> None:
+    """Gradio makes a session of some 90 KB for every call, and would keep 10000 of them."""
+    import gc
+
+    import httpx
+    from gradio.state_holder import SessionState
+
+    from acetate.ui.app import SESSIONS
+
+    with httpx.Client(base_url=served[0], timeout=60) as http:
+        for _ in range(SESSIONS + 20):
+            event = http.post("gradio_api/call/cancel", json={"data": []}).json()["event_id"]
+            assert "complete" in http.get(f"gradio_api/call/cancel/{event}").text
+    gc.collect()
+    assert sum(isinstance(one, SessionState) for one in gc.get_objects()) <= SESSIONS + 8
+
+
 def test_login_closes_page_api_and_pixels(tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
@@ -154,4 +171,5 @@ def test_the_documented_example_runs(served: Served, capsys: pytest.CaptureFixtu
     )
     exec(compile(block, "docs/studio.md", "exec"), {})
     printed = capsys.readouterr().out
-    assert "done" in printed and printed.rstrip().endswith("poster.psd")
+    assert "done" in printed and "poster.psd\n" in printed
+    assert printed.rstrip().endswith("['Background', 'Layer 1', 'Layer 2']")
