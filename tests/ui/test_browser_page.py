@@ -114,6 +114,11 @@ def test_the_tools_of_the_layer_panel(visitor: Callable[..., Any], served: Serve
     assert document(page, served).find("Blue").offset == (75, 20)  # type: ignore[union-attr]
     agree(page, served)
     row(page, "Group").click()
+    row(page, "Red").click(modifiers=["Control"])  # lies in the group: deleted with it, not twice
+    press(page, "Delete")
+    assert names(page) == ["Ground"] and page.locator(".toast").count() == 0
+    press(page, "Control+z")
+    row(page, "Group").click()
     button(page, "Ungroup").click()
     settle(page)
     assert names(page) == ["Blue", "Green", "Red", "Ground"]

@@ -1,7 +1,9 @@
 // Buttons and keys of the whole page, and files dropped on it.
+import { outermost } from "./tree.js";
 
 export function keys(app) {
   const { root, stage } = app;
+  const outer = () => outermost(app.view, app.selection);  // a group counts with all that is inside
   const actions = {
     "open": () => root.querySelector("input.file").click(),
     "close": () => app.closeDocument(),
@@ -21,9 +23,9 @@ export function keys(app) {
     "help": () => root.querySelector("dialog.help").showModal(),
     "cancel": () => app.cancel(),
     "fit": () => stage.fit(),
-    "group": () => app.edit([`group:Group,${[...app.selection].join(",")}`]),
+    "group": () => app.edit([`group:Group,${outer().join(",")}`]),
     "ungroup": () => app.edit([`ungroup:${app.selected().id}`]),
-    "duplicate": () => app.each((id) => `duplicate:${id}`),
+    "duplicate": () => app.edit(outer().map((id) => `duplicate:${id}`)),
     "merge-down": () => app.edit([`merge-down:${app.selected().id}`]),
     "up": () => app.step(1),
     "down": () => app.step(-1),
@@ -38,7 +40,7 @@ export function keys(app) {
       app.run("complete", [app.view.id, node.prompt ?? null, node.id, "instead", null, null, model, steps, fresh]);
     },
     "behind": () => app.run("complete", [app.view.id, null, app.selected().id, "behind", null, null, ...app.tasks.settings()]),
-    "delete": () => app.each((id) => `delete:${id}`),
+    "delete": () => app.edit(outer().map((id) => `delete:${id}`)),
   };
   const needsLayer = new Set(["ungroup", "duplicate", "merge-down", "clip", "flip", "split", "again", "behind", "delete", "group"]);
   const off = (name) => needsLayer.has(name) && (!app.selected() || root.querySelector(`.actions [data-action="${name}"]`).disabled);

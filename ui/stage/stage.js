@@ -4,7 +4,7 @@ import { Compositor, bounds, intersect, runs, unite } from "./composite.js";
 import { CANVAS_MODES } from "./blend.js";
 import { mapped, moved, signatures, soloed, walk } from "./tree.js";
 
-const TILE = 256, SLICE_MS = 14, MOST_PARTS = 9, MIN_ZOOM = 1 / 64, MAX_ZOOM = 64;
+const TILE = 256, SLICE_MS = 14, MOST_PARTS = 9, MOST_PIXELS = 64e6, MIN_ZOOM = 1 / 64, MAX_ZOOM = 64;
 
 export class Stage {
   constructor(viewport, pixels) {
@@ -17,6 +17,7 @@ export class Stage {
     this.size = null;
     this.nodes = [];
     this.drawn = new Map();
+    this.bitmaps = new Map();
     this.zoom = 1;
     this.origin = [0, 0];
     this.dirty = null;
@@ -99,6 +100,7 @@ export class Stage {
     this.size = null;
     this.nodes = [];
     this.drawn = new Map();
+    this.bitmaps.clear();
     this.dirty = null;
     cancelAnimationFrame(this.timer);
   }
@@ -154,13 +156,42 @@ export class Stage {
     return found;
   }
 
+  // Nodes alone, to be seen while something moves: by the canvas where it knows how, else by the compositor.
   picture(nodes, box) {
-    const canvas = document.createElement("canvas");
+    const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
     canvas.width = box[2] - box[0];
     canvas.height = box[3] - box[1];
-    const data = this.compositor.render(nodes, box);
-    canvas.getContext("2d").putImageData(new ImageData(data, canvas.width), 0, 0);
+    if (nodes.every((node) => !node.visible || this.isPlain(node))) {
+      for (const node of nodes.filter(({ visible }) => visible)) {
+        context.globalAlpha = node.opacity;
+        context.globalCompositeOperation = CANVAS_MODES[node.blend];
+        context.drawImage(this.bitmap(node.pixels), node.pixels.x - box[0], node.pixels.y - box[1]);
+      }
+    } else {
+      const data = this.compositor.render(nodes, box);
+      context.putImageData(new ImageData(data, canvas.width), 0, 0);
+    }
     return canvas;
+  }
+
+  isPlain(node) {
+    return node.kind === "layer" && !node.mask && !node.clipping && node.blend in CANVAS_MODES && this.compositor.lookup(node.pixels.digest);
+  }
+
+  // A layer's pixels as a canvas, kept for the next time.
+  bitmap({ digest, width, height }) {
+    let found = this.bitmaps.get(digest);
+    if (!found) {
+      found = document.createElement("canvas");
+      [found.width, found.height] = [width, height];
+      const bytes = this.compositor.lookup(digest), data = new Uint8ClampedArray(bytes.buffer, bytes.byteOffset, bytes.length);
+      found.getContext("2d").putImageData(new ImageData(data, width), 0, 0);
+    }
+    this.bitmaps.delete(digest);
+    this.bitmaps.set(digest, found);
+    let pixels = 0;
+    for (const [key, one] of [...this.bitmaps].reverse()) if ((pixels += one.width * one.height) > MOST_PIXELS) this.bitmaps.delete(key);
+    return found;
   }
 
   // Show the node moved by whole pixels; instant, no server involved.
