@@ -222,6 +222,7 @@ def test_types_are_checked(studio: Studio) -> None:
     bad: list[dict[str, Any]] = [
         {"document": 5}, {"layers": "3"}, {"layers": True}, {"layers": 1.5}, {"layers": float("inf")},
         {"prompt": "x" * 5000}, {"prompt": ["x"]}, {"seed": 10**40}, {"nonsense": 1}, {"document": "a\0b"},
+        {"prompt": "a\ud83d"},
     ]  # fmt: skip
     for arguments in bad:
         with pytest.raises(InputError):

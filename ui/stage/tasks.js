@@ -9,7 +9,7 @@ const IDEAS = ["a red circle on a blue sky", "a yellow star over a green field",
 const form = `
 <div class="tabs" role="tablist" aria-label="Task">${Object.entries(TASKS).map(([key, title]) =>
   `<button type="button" role="tab" data-task="${key}" aria-selected="false" tabindex="-1">${title}</button>`).join("")}</div>
-<form class="fields" autocomplete="off">
+<form class="fields" role="tabpanel" aria-label="Settings of the task" autocomplete="off">
   <p class="lead"></p>
   <label class="field for-generate for-add for-decompose"><span class="prompt-label">Prompt</span>
     <textarea name="prompt" rows="3" maxlength="2000"></textarea></label>
