@@ -36,11 +36,24 @@ from acetate.training.pool import Pool
 from acetate.training.tasks import TASKS, TaskSettings
 
 EVEN = dict.fromkeys(TASKS, FlowSettings(uniform=1.0))
-VARIANTS = ("base", "AdamW", "no alignment", "uniform noise levels", "clean head", "even weights", "more noise", "ERW warm-up", "TREAD", "wide")
+VARIANTS = (
+    "base",
+    "AdamW",
+    "no alignment",
+    "uniform noise levels",
+    "clean head",
+    "even weights",
+    "more noise",
+    "ERW warm-up",
+    "TREAD",
+    "wide",
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--vae", type=Path, default=Path("weights/vae"))
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--seconds", type=float, default=10)
@@ -67,15 +80,27 @@ def main() -> None:
     large = multiprocessing.Value("d", 0.0)
     tokenizer = LayersModel(words, ModelSettings(latent_channels=channels)).tokenizer
     stream = ChunkStream(atlas, tokenizer, settings=chosen, large=large)
-    held_out = ChunkStream(atlas, tokenizer, settings=chosen, large=multiprocessing.Value("d", 0.0), seed=1 << 41, held_out=True)
+    held_out = ChunkStream(
+        atlas, tokenizer, settings=chosen, large=multiprocessing.Value("d", 0.0), seed=1 << 41, held_out=True
+    )
     workers = int(preset["workers"]) if args.workers is None else args.workers
-    pool = Pool(loader(stream, workers=workers), Renderer(atlas, device), QwenRGBACodec(vae), size=int(preset["pool"]), reuse=args.reuse or float(preset["reuse"]))
+    pool = Pool(
+        loader(stream, workers=workers),
+        Renderer(atlas, device),
+        QwenRGBACodec(vae),
+        size=int(preset["pool"]),
+        reuse=args.reuse or float(preset["reuse"]),
+    )
     tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]) // 2)
     validation = validation_batches(pool, held_out, tasks.tokens)[: len(TASKS)]
     rows = {}
     for name in ("warming up", *args.variants):
         torch.manual_seed(0)
-        sizes = {"small": (4, 32, (8, 12, 12), 4), "large": (4, 56, (8, 24, 24), 8), "wide": (4, 64, (8, 28, 28), 6)}
+        sizes = {
+            "small": (4, 32, (8, 12, 12), 4),
+            "large": (4, 56, (8, 24, 24), 8),
+            "wide": (4, 64, (8, 28, 28), 6),
+        }
         size = "wide" if name == "wide" else "small" if args.small else "large"
         chosen_sizes = dict(zip(("heads", "head_dim", "axes", "blocks"), sizes[size], strict=True))
         model = LayersModel(words, ModelSettings(latent_channels=channels, **chosen_sizes)).to(device)
@@ -99,12 +124,25 @@ def main() -> None:
             more = {task: replace(flow, mean=flow.mean + 0.5) for task, flow in settings.flows.items()}
             settings = replace(settings, flows=more)
         chosen_tasks = replace(tasks, even_weights=name == "even weights")
-        trainer = Trainer(model, pool, validation, settings, chosen_tasks, accelerator, large, args.out / name.replace(" ", "_"))
+        trainer = Trainer(
+            model,
+            pool,
+            validation,
+            settings,
+            chosen_tasks,
+            accelerator,
+            large,
+            args.out / name.replace(" ", "_"),
+        )
         trainer.run()
         if name == "warming up":
             continue
         found = trainer.validate()
-        rows[name] = {"steps": trainer.step, "tokens": trainer.tokens, **{k: v for k, v in found.items() if k.count("_") == 1}}
+        rows[name] = {
+            "steps": trainer.step,
+            "tokens": trainer.tokens,
+            **{k: v for k, v in found.items() if k.count("_") == 1},
+        }
         print(name, rows[name], flush=True)
         (args.out / "table.json").write_text(json.dumps(rows, indent=1))
     columns = [f"val_{task}" for task in TASKS]

@@ -28,12 +28,16 @@ def main() -> int:
         "--layers", type=Path, default=Path("runs/layers"), help="folder written by scripts/train_layers.py"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
-    parser.add_argument("--resolution", type=int, default=256, help="pixels along a side of the model's own square")
+    parser.add_argument(
+        "--resolution", type=int, default=256, help="pixels along a side of the model's own square"
+    )
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--shift", type=float, default=1.5, help="static shift of the sigma schedule")
     parser.add_argument("--guidance", type=float, default=1.0, help="for image to layers")
     parser.add_argument("--text-guidance", type=float, default=3.0)
-    parser.add_argument("--no-keep-whole", action="store_true", help="the model keeps objects whole by itself")
+    parser.add_argument(
+        "--no-keep-whole", action="store_true", help="the model keeps objects whole by itself"
+    )
     args = parser.parse_args()
     dtype = torch.bfloat16
     pipeline = ImageToLayersPipeline(

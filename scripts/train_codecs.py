@@ -62,7 +62,9 @@ def rgb_step(vae: AutoencoderKL) -> Step:
     return step
 
 
-def train(parameters: list[torch.nn.Parameter], step: Step, pictures: Iterator[Tensor], seconds: float, lr: float) -> int:
+def train(
+    parameters: list[torch.nn.Parameter], step: Step, pictures: Iterator[Tensor], seconds: float, lr: float
+) -> int:
     optimiser, began, steps = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95)), time.monotonic(), 0
     while (share := (time.monotonic() - began) / seconds) < 1:
         for group in optimiser.param_groups:
@@ -82,13 +84,17 @@ def psnr(step: Step, held: list[Tensor]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=("alphavae", "layerdiffuse"))
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--width", type=int, default=16, help="channels of the VAE's finest level")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here")
+    parser.add_argument(
+        "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rehearse", action="store_true", help="two minutes, to see that everything works")

@@ -66,7 +66,9 @@ class GradientCosine:
 
     def update(self, loss: Tensor, extra: Tensor) -> None:
         """Take in one measurement; both graphs stay alive."""
-        gradients = [torch.autograd.grad(x, self.weight, retain_graph=True)[0].flatten() for x in (loss, extra)]
+        gradients = [
+            torch.autograd.grad(x, self.weight, retain_graph=True)[0].flatten() for x in (loss, extra)
+        ]
         cosine = float(F.cosine_similarity(*gradients, dim=0))
         self.mean = cosine if self.mean is None else self.keep * self.mean + (1 - self.keep) * cosine
         self.ended = self.ended or self.mean < 0

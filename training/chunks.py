@@ -139,7 +139,9 @@ class ChunkStream(IterableDataset[Chunk]):
             scenes = [sampler.scene(self.seed, first + i, count=objects) for i in range(count)]
         bare = None
         if kind == "object":
-            bare = pack([replace(s.without_effects(), objects=s.without_effects().objects[-1:]) for s in scenes])
+            bare = pack(
+                [replace(s.without_effects(), objects=s.without_effects().objects[-1:]) for s in scenes]
+            )
         scene_ids, layer_ids = self._captions(scenes, layers)
         return Chunk(
             kind=kind,
@@ -173,7 +175,9 @@ class ChunkStream(IterableDataset[Chunk]):
                 own = [*own[: layers - 1], " and ".join(own[layers - 1 :])]
             said += [*own, *([""] * (layers - len(own)))]
         shape = (len(scenes), layers, LAYER_TOKENS)
-        return self._ids([s.caption for s in scenes], PROMPT_TOKENS), self._ids(said, LAYER_TOKENS).reshape(shape)
+        return self._ids([s.caption for s in scenes], PROMPT_TOKENS), self._ids(said, LAYER_TOKENS).reshape(
+            shape
+        )
 
     def _ids(self, texts: list[str], length: int) -> np.ndarray:
         options = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "np"}

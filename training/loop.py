@@ -104,7 +104,13 @@ class Trainer:
         out: Path,
     ) -> None:
         self.model, self.pool, self.validation = model, pool, validation
-        self.settings, self.tasks, self.accelerator, self.large, self.out = settings, tasks, accelerator, large, out
+        self.settings, self.tasks, self.accelerator, self.large, self.out = (
+            settings,
+            tasks,
+            accelerator,
+            large,
+            out,
+        )
         matrices, others = model.groups()
         if not settings.muon:
             matrices, others = [], [*matrices, *others]
@@ -114,7 +120,9 @@ class Trainer:
             # Two blocks at either end see everything; the head reads the last one before tokens part.
             block, last = 1, model.settings.blocks - 1
             self.routing = TokenRouting(model.transformer, first=2, last=last, keep=settings.route)
-        self.alignment = LayerAlignment(model.transformer, dim=model.settings.width, block=block, max_layers=6)
+        self.alignment = LayerAlignment(
+            model.transformer, dim=model.settings.width, block=block, max_layers=6
+        )
         self.alignment.to(accelerator.device)
         self.head = torch.optim.AdamW(self.alignment.parameters(), lr=2e-3)
         probe = model.transformer.transformer_blocks[block].img_mlp.net[2].weight
@@ -193,7 +201,11 @@ class Trainer:
 
     def _report(self, share: float, seconds: float) -> None:
         means = {k: float(torch.stack(v).mean()) for k, v in self._sums.items()}
-        counted = {"tokens": self.tokens, "scenes": self.pool.scenes, "tokens_per_second": self.tokens / seconds}
+        counted = {
+            "tokens": self.tokens,
+            "scenes": self.pool.scenes,
+            "tokens_per_second": self.tokens / seconds,
+        }
         cosine = {} if self.cosine.mean is None else {"cosine": self.cosine.mean}
         if self.accelerator.is_main_process:
             self.log.write(step=self.step, share=share, **means, **counted, **cosine)
@@ -207,7 +219,9 @@ class Trainer:
         result: dict[str, list[float]] = {}
         for i, batch in enumerate(self.validation):
             generator = torch.Generator().manual_seed(i)
-            tokens = pack_frames(self.model.backbone, batch.latents, batch.layout)[:, batch.layout.noisy_slice]
+            tokens = pack_frames(self.model.backbone, batch.latents, batch.layout)[
+                :, batch.layout.noisy_slice
+            ]
             noise = torch.randn(tokens.shape, generator=generator).to(tokens.device)
             for level in LEVELS:
                 sigma = torch.full((len(batch),), level, device=tokens.device)

@@ -116,7 +116,9 @@ class LayersModel(nn.Module):
         """Take over the weights of a folder of the same sizes and words, as a start for more training."""
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
         if tokenizer.get_vocab() != self.tokenizer.get_vocab():
-            raise ValueError(f"{folder} knows other words than these scenes use; train from the beginning instead")
+            raise ValueError(
+                f"{folder} knows other words than these scenes use; train from the beginning instead"
+            )
         kinds = (QwenImageTransformer2DModel, T5EncoderModel, FrameEmbedding)
         for name, kind in zip(PARTS, kinds, strict=True):
             getattr(self, name).load_state_dict(kind.from_pretrained(folder / name).float().state_dict())

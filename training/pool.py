@@ -167,7 +167,9 @@ class Pool:
         )
 
     def _latents(self, frames: Tensor) -> Tensor:
-        return self._encode(frames.flatten(0, 1)).view(*frames.shape[:2], -1, *(s // 8 for s in frames.shape[-2:]))
+        return self._encode(frames.flatten(0, 1)).view(
+            *frames.shape[:2], -1, *(s // 8 for s in frames.shape[-2:])
+        )
 
     def _encode(self, pixels: Tensor) -> Tensor:
         size = max(1, (1 << (23 if pixels.is_cuda else 20)) // pixels[0, 0].numel())  # pixels at a time

@@ -54,13 +54,17 @@ class TokenRouting:
         hidden = kwargs["hidden_states"]
         if block is self._entry:
             noisy, total = self._layout.num_noisy_tokens, hidden.shape[1]
-            chosen = torch.randperm(noisy, device=hidden.device)[: max(1, round(self.keep * noisy))].sort().values
+            chosen = (
+                torch.randperm(noisy, device=hidden.device)[: max(1, round(self.keep * noisy))].sort().values
+            )
             self._kept = torch.cat([chosen, torch.arange(noisy, total, device=hidden.device)])
             self._whole, hidden = hidden, hidden[:, self._kept]
         assert self._kept is not None
         return args, {**kwargs, "hidden_states": hidden, "image_rotary_emb": (image[self._kept], text)}
 
-    def _rejoin(self, block: nn.Module, args: object, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor] | None:
+    def _rejoin(
+        self, block: nn.Module, args: object, output: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor] | None:
         if self._layout is None:
             return None
         assert self._whole is not None and self._kept is not None

@@ -42,7 +42,9 @@ def world() -> Atlas:
         kind = ("emoji", "shape", "text")[number % 3]
         sprites.append(Sprite(name=f"thing{number}", kind=kind, tinted=kind != "emoji"))
         cell = np.zeros((CELL, CELL, 4), np.uint8)
-        cell[shapes[number % 2]] = (255, 255, 255, 255) if kind != "emoji" else (20 * (number % 12), 90, 200, 255)
+        cell[shapes[number % 2]] = (
+            (255, 255, 255, 255) if kind != "emoji" else (20 * (number % 12), 90, 200, 255)
+        )
         pixels.append(cell)
     return Atlas(pixels=np.stack(pixels), sprites=tuple(sprites))
 
@@ -51,7 +53,14 @@ def world() -> Atlas:
 def model(world: Atlas) -> LayersModel:
     torch.manual_seed(0)
     sizes = ModelSettings(
-        latent_channels=4, heads=2, head_dim=16, axes=(4, 6, 6), blocks=4, text_dim=16, text_blocks=1, text_heads=2
+        latent_channels=4,
+        heads=2,
+        head_dim=16,
+        axes=(4, 6, 6),
+        blocks=4,
+        text_dim=16,
+        text_blocks=1,
+        text_heads=2,
     )
     return LayersModel(vocabulary(world), sizes)
 
@@ -59,7 +68,10 @@ def model(world: Atlas) -> LayersModel:
 @pytest.fixture
 def stream(world: Atlas, model: LayersModel) -> ChunkStream:
     return ChunkStream(
-        world, model.tokenizer, settings=ChunkSettings(scenes=8, group=4), large=multiprocessing.Value("d", 0.0)
+        world,
+        model.tokenizer,
+        settings=ChunkSettings(scenes=8, group=4),
+        large=multiprocessing.Value("d", 0.0),
     )
 
 

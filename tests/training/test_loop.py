@@ -25,12 +25,23 @@ TASK_SETTINGS = TaskSettings(tokens=512)
 
 
 def trainer(model: LayersModel, pool: Pool, stream: ChunkStream, out: Path, **changes: object) -> Trainer:
-    settings = LoopSettings(**{"minutes": 0.03, "batches": 1, "log_every": 2, "warm_up": 2, "average": 0.5, **changes})
+    settings = LoopSettings(
+        **{"minutes": 0.03, "batches": 1, "log_every": 2, "warm_up": 2, "average": 0.5, **changes}
+    )
     rng = np.random.default_rng(0)
     kinds = {"boxes": "boxes", "object": "object"}
     batches = [make_batch(pool.encoded(stream.chunk(90 + i, kinds.get(t, "stack"))), pool, TASK_SETTINGS, rng, t)
                for i, t in enumerate(TASKS)]  # fmt: skip
-    return Trainer(model, pool, batches, settings, TASK_SETTINGS, Accelerator(cpu=True), multiprocessing.Value("d", 0), out)
+    return Trainer(
+        model,
+        pool,
+        batches,
+        settings,
+        TASK_SETTINGS,
+        Accelerator(cpu=True),
+        multiprocessing.Value("d", 0),
+        out,
+    )
 
 
 def test_a_run_learns_and_what_it_exports_goes_on(

@@ -21,7 +21,9 @@ def kind_for(task: str) -> str:
 
 def test_a_chunk_depends_on_its_number_alone(stream: ChunkStream) -> None:
     first, again, other = stream.chunk(3), stream.chunk(3), stream.chunk(4)
-    assert np.array_equal(first.packed.place, again.packed.place) and np.array_equal(first.scene_ids, again.scene_ids)
+    assert np.array_equal(first.packed.place, again.packed.place) and np.array_equal(
+        first.scene_ids, again.scene_ids
+    )
     assert not np.array_equal(first.scene_ids, other.scene_ids)
     assert {stream.chunk(n).kind for n in range(30)} == {"stack", "boxes", "object"}
     stream.large.value = 1.0

@@ -260,6 +260,8 @@ def test_routing_keeps_what_it_skips_and_all_of_it_means_no_change() -> None:
     noisy = layout.num_noisy_tokens
     assert int(same.sum()) == noisy - round(0.5 * noisy) and not same[noisy:].any()
     with TokenRouting(tiny_transformer(), first=1, last=2, keep=1.0).over(layout):
-        torch.testing.assert_close(QwenBackbone(tiny_transformer()).velocity(tokens, sigma, text, layout), whole)
+        torch.testing.assert_close(
+            QwenBackbone(tiny_transformer()).velocity(tokens, sigma, text, layout), whole
+        )
     with pytest.raises(ValueError, match="0 < first"):
         TokenRouting(model, first=0, last=2, keep=0.5)
