@@ -4,7 +4,7 @@ Needs a folder with checkouts of the published repositories, named in ACETATE_RE
 
     LayerDiffuse_DiffusersCLI/  Flux-version-LayerDiffuse/  art-msra/
 
-What they import and do not use (torchvision) is replaced by empty modules.
+torchvision, which they import, is replaced by the two things that ART's decoder takes from it; ART needs einops.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-from acetate.models.codecs import LayerDiffuseCodec
+from acetate.models.codecs import LayerDiffuseCodec, RegionDecoder
 from acetate.models.codecs.layerdiffuse import pad_rgb
+from acetate.models.layout import Frame, Layout, Role
 
 ROOT = os.environ.get("ACETATE_REFERENCES")
 pytestmark = [
@@ -40,14 +41,24 @@ class _Nothing:
         return _Nothing()
 
 
+class _Perceptron(torch.nn.Sequential):
+    """torchvision's MLP of two layers, by what its documentation says it is."""
+
+    def __init__(self, width: int, hidden: list[int], activation_layer: Any, dropout: float, inplace: Any) -> None:
+        first, last, drop = torch.nn.Linear(width, hidden[0]), torch.nn.Linear(*hidden), torch.nn.Dropout(dropout)
+        super().__init__(first, activation_layer(), drop, last, torch.nn.Dropout(dropout))
+
+
 def load(monkeypatch: pytest.MonkeyPatch, path: str) -> Any:
     """A module of a reference checkout, by its file."""
     file = Path(str(ROOT)) / path
     if not file.is_file():
         pytest.skip(f"{file} is missing")
-    for name in ("torchvision", "torchvision.transforms"):
+    for name in ("torchvision", "torchvision.models", "torchvision.models.vision_transformer"):
         stub = types.ModuleType(name)
         stub.__getattr__ = lambda name: _Nothing()  # type: ignore[method-assign]
+        stub.ops = types.SimpleNamespace(misc=types.SimpleNamespace(MLP=_Perceptron))  # type: ignore[attr-defined]
+        stub.vit_b_32 = lambda **_: types.SimpleNamespace(encoder=torch.nn.Module())  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, name, stub)
     spec = importlib.util.spec_from_file_location(f"reference_{file.stem}", file)
     assert spec is not None and spec.loader is not None
@@ -158,3 +169,24 @@ def test_padded_colour(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) 
         ours = pad_rgb(tensor(picture))[0].movedim(0, -1)
         assert gap(torch.from_numpy(reference.pad_rgb(picture)), ours) <= 1e-5
         picture[..., 3] = 0
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_art_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("einops")
+    reference = load(monkeypatch, "art-msra/multi_layer_gen/custom_model_transp_vae.py")
+    theirs = randomise(reference.AutoencoderKLTransformerTraining(), 4)
+    torch.save({"model": theirs.state_dict()}, tmp_path / "transparent_decoder_ckpt.pt")
+    ours = RegionDecoder.from_file(tmp_path / "transparent_decoder_ckpt.pt")
+    boxes: list[Any] = [(0, 0, 192, 128), (0, 0, 192, 128), (16, 32, 112, 96), None, (96, 0, 192, 64)]
+    latents = torch.randn(5, 16, 16, 24)
+    rgb, alpha = theirs(latents, [boxes])
+    frames = [
+        Frame(role=Role.LAYER, index=number, box=tuple(side // 8 for side in box))
+        for number, box in enumerate(boxes)
+        if box is not None
+    ]
+    kept = [number for number, box in enumerate(boxes) if box is not None]
+    seen = ours(latents[kept], Layout(height=16, width=24, frames=tuple(frames)))
+    assert gap(torch.cat([rgb, alpha], 1)[kept], seen) <= 1e-5
