@@ -29,7 +29,7 @@ from acetate.training.alphavae import AlphaVAELossSettings, alphavae_loss, flatt
 from acetate.training.layerdiffuse import LayerDiffuseLossSettings, layerdiffuse_loss, trainable
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
-CROP, BATCH = 64, 8
+CROP, BATCH = 32, 8
 RGB_SHARE = 0.3  # of the time, for the RGB VAE that both start from
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("kind", choices=("alphavae", "layerdiffuse"))
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"))
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--width", type=int, default=16, help="channels of the VAE's finest level")
+    parser.add_argument("--width", type=int, default=8, help="channels of the VAE's finest level")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here")
     parser.add_argument("--threads", type=int, default=1)
@@ -114,8 +114,8 @@ def main() -> None:
 
         vae_as_reference = widen_rgb_vae(vae).requires_grad_(False)
     else:
-        decoder = TransparentUNet(widths=(16, 16, 32, 32, 64), attention_levels=1).to(args.device)
-        encoder = LatentOffsetEncoder(widths=(16, 32, 32, 64)).to(args.device)
+        decoder = TransparentUNet(widths=(16, 16, 32, 32), attention_levels=1).to(args.device)
+        encoder = LatentOffsetEncoder(widths=(16, 16, 32, 32)).to(args.device)
         codec, losses = LayerDiffuseCodec(vae, decoder, encoder), LayerDiffuseLossSettings()
         parameters, saved = trainable(codec), {"vae": vae, "decoder": decoder, "encoder": encoder}
 

@@ -3,6 +3,7 @@
 Needs a folder with checkouts of the published repositories, named in ACETATE_REFERENCES; nothing of them is in ours:
 
     LayerDiffuse_DiffusersCLI/  Flux-version-LayerDiffuse/  art-msra/
+    diffusers-0.31/  (`pip install --no-deps --target` of diffusers 0.31.0, for ART's transformer)
 
 torchvision, which they import, is replaced by the two things that ART's decoder takes from it; ART needs einops.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -19,12 +21,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 from safetensors.torch import save_file
 
+from acetate.models.backbones import FluxBackbone
 from acetate.models.codecs import LayerDiffuseCodec, RegionDecoder
 from acetate.models.codecs.layerdiffuse import pad_rgb
+from acetate.models.frame_embedding import LayerEmbedding
 from acetate.models.layout import Frame, Layout, Role
+from acetate.models.text import TextFeatures
 
 ROOT = os.environ.get("ACETATE_REFERENCES")
 pytestmark = [
@@ -190,3 +195,74 @@ def test_art_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kept = [number for number, box in enumerate(boxes) if box is not None]
     seen = ours(latents[kept], Layout(height=16, width=24, frames=tuple(frames)))
     assert gap(torch.cat([rgb, alpha], 1)[kept], seen) <= 1e-5
+
+
+# Runs in a process of its own, because ART's transformer needs the blocks of diffusers 0.31.
+ART_TRANSFORMER = """
+import sys, importlib.util, huggingface_hub, torch, transformers.utils
+root, out = sys.argv[1:]
+sys.path.insert(0, root + "/diffusers-0.31")
+transformers.utils.FLAX_WEIGHTS_NAME = "flax_model.msgpack"  # gone since, and imported by that diffusers
+huggingface_hub.cached_download = None
+spec = importlib.util.spec_from_file_location("art", root + "/art-msra/multi_layer_gen/custom_model_mmdit.py")
+art = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(art)
+data = torch.load(out)
+model = art.CustomFluxTransformer2DModel(**data["config"]).eval()
+generator = torch.Generator().manual_seed(0)
+with torch.no_grad():
+    for p in model.parameters():
+        p.copy_(torch.randn(p.shape, generator=generator) * (p[0].numel() ** -0.5 if p.dim() > 1 else 0.1))
+    data["output"] = model(**data["inputs"], list_layer_box=data["boxes"], return_dict=False)[0]
+torch.save({**data, "state": model.state_dict()}, out)
+"""
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_art_transformer(tmp_path: Path) -> None:
+    if not (Path(str(ROOT)) / "diffusers-0.31").is_dir():
+        pytest.skip("there is no diffusers-0.31 beside the checkouts")
+    config = {
+        "num_layers": 2,
+        "num_single_layers": 2,
+        "attention_head_dim": 32,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 24,
+        "pooled_projection_dim": 12,
+        "guidance_embeds": True,
+        "axes_dims_rope": (4, 14, 14),
+    }
+    boxes: list[Any] = [(0, 0, 128, 96), (0, 0, 128, 96), (16, 32, 96, 80), None, (64, 0, 128, 48)]
+    kept = [number for number, box in enumerate(boxes) if box is not None]
+    frames = [
+        Frame(role=Role.LAYER, index=number, box=tuple(side // 16 for side in boxes[number])) for number in kept
+    ]
+    layout = Layout(height=6, width=8, frames=tuple(frames))
+    generator = torch.Generator().manual_seed(1)
+    inputs = {
+        "hidden_states": torch.randn(1, 5, 16, 12, 16, generator=generator),
+        "encoder_hidden_states": torch.randn(1, 6, 24, generator=generator),
+        "pooled_projections": torch.randn(1, 12, generator=generator),
+        "timestep": torch.tensor([0.7]),
+        "img_ids": layout.positions().float(),
+        "txt_ids": torch.zeros(6, 3),
+        "guidance": torch.tensor([4.0]),
+    }
+    path = tmp_path / "art.pt"
+    torch.save({"config": {**config, "max_layer_num": 8}, "inputs": inputs, "boxes": boxes}, path)
+    subprocess.run([sys.executable, "-P", "-c", ART_TRANSFORMER, str(ROOT), str(path)], check=True)
+    theirs = torch.load(path)
+    embedding = LayerEmbedding(64, 8)
+    embedding.load_state_dict({"layer_pe": theirs["state"].pop("layer_pe")})
+    model = FluxTransformer2DModel(**config).eval()
+    model.load_state_dict(theirs["state"], strict=True)
+    backbone = FluxBackbone(model, embedding, guidance=4.0)
+
+    def tokens(latents: torch.Tensor) -> torch.Tensor:
+        packed = backbone.pack(latents[0, kept])
+        return torch.cat([layout.crop(packed[i : i + 1], frame) for i, frame in enumerate(frames)], 1)
+
+    text = TextFeatures(embeds=inputs["encoder_hidden_states"], pooled=inputs["pooled_projections"])
+    seen = backbone.velocity(tokens(inputs["hidden_states"]), torch.tensor([0.7]), text, layout)
+    assert gap(seen, tokens(theirs["output"])) <= 1e-5
