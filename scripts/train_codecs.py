@@ -34,7 +34,7 @@ RGB_SHARE = 0.3  # of the time, for the RGB VAE that both start from
 
 
 def make_vae(width: int) -> AutoencoderKL:
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         latent_channels=16,
         block_out_channels=(width, width, 2 * width, 2 * width),
         down_block_types=["DownEncoderBlock2D"] * 4,
@@ -46,6 +46,9 @@ def make_vae(width: int) -> AutoencoderKL:
         scaling_factor=0.3611,
         shift_factor=0.1159,
     )
+    with torch.no_grad():  # start with little noise on the latents: a short run has no time to find that out
+        vae.encoder.conv_out.bias[vae.config.latent_channels :] = -6
+    return vae
 
 
 def rgb_step(vae: AutoencoderKL) -> Step:
