@@ -38,6 +38,11 @@ def models(arguments: argparse.Namespace) -> int:
             "here": entry.available,
             "licence": entry.licence,
             "summary": entry.summary,
+            "tasks": list(entry.tasks),
+            "backbone": entry.backbone,
+            "files": list(entry.files),
+            "gigabytes": entry.gigabytes,
+            "where": entry.where,
         }
         for entry in MODELS.values()
     ]
@@ -48,6 +53,8 @@ def models(arguments: argparse.Namespace) -> int:
     for row in rows:
         here = "here" if row["here"] else "missing" if row["kind"] == "embedded" else "not downloaded"
         print(f"{row['name']:<{width}}  {here:<14}  {row['licence']:<10}  {row['summary']}")
+        size = "" if row["gigabytes"] is None else f"; {row['gigabytes']:g} GB"
+        print(f"{'':<{width}}  {', '.join(row['tasks'])}; {row['backbone']}{size}; {row['where']}")
     print("Any folder of the same layout is a model too: --model PATH.")
     return 0
 

@@ -53,7 +53,7 @@ def check_folder(path: Path, remedy: str) -> CheckedFolder:
     4-channel AutoencoderKLQwenImage and a known text encoder, tensors that are missing, too many or of another shape,
     and parts that do not fit one another.
     """
-    read_json(path / "model_index.json", remedy)
+    _check_family(path, read_json(path / "model_index.json", remedy))
     read_json(path / "scheduler" / "scheduler_config.json", remedy)
     transformer = _config(path / "transformer", TRANSFORMER_CLASS, remedy)
     vae = _config(path / "vae", VAE_CLASS, remedy)
@@ -122,6 +122,20 @@ def fingerprint(path: Path) -> str:
             handle.seek(size - SAMPLE)
             digest.update(handle.read(SAMPLE))
     return digest.hexdigest()[:16]
+
+
+def _check_family(path: Path, index: Mapping[str, Any]) -> None:
+    """Raises InputError for a complete model of a family that these commands do not run, before its parts are blamed."""
+    family = str(index.get("_class_name"))
+    if family.startswith("Flux"):
+        raise InputError(
+            f"{path} is a FLUX model ({family}), and the layered pipelines run Qwen-Image's; in Python, RegionLayersPipeline "
+            "runs FLUX with boxes. Give the folder of a layered Qwen model."
+        )
+    if family.startswith(("StableDiffusion", "SD3", "ZImage", "PixArt")):
+        raise InputError(
+            f"{path} is a {family}, whose transformer acetate has no adapter for; give the folder of a layered Qwen model."
+        )
 
 
 def _config(folder: Path, expected: str, remedy: str) -> dict[str, Any]:

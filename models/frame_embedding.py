@@ -15,33 +15,18 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from ..errors import InputError
 from .layout import Layout, Role
 
 NUM_ROLES = len(Role)
 _ROW = {role: row for row, role in enumerate(Role)}
 
 
-class FrameEmbedding(ModelMixin, ConfigMixin):
-    """Tables ``role`` (roles x dim) and ``state`` (noisy, clean; 2 x dim), both zero at the start.
-
-    Saved and loaded by ``save_pretrained`` and ``from_pretrained`` like any diffusers component.
-    """
+class AddedEmbedding(ModelMixin, ConfigMixin):
+    """Something that ``forward(layout)`` makes of a layout, (num_image_tokens, dim), to be added after the patch
+    embedding."""
 
     config_name = "config.json"
-
-    @register_to_config
-    def __init__(self, dim: int, num_roles: int = NUM_ROLES) -> None:
-        super().__init__()
-        self.role = nn.Parameter(torch.zeros(num_roles, dim))
-        self.state = nn.Parameter(torch.zeros(2, dim))
-
-    def forward(self, layout: Layout) -> torch.Tensor:
-        """(num_image_tokens, dim) in the tables' dtype: per token, its frame's role plus its state."""
-        parts = []
-        for frame, where in zip(layout.frames, layout.slices, strict=True):
-            vector = self.role[_ROW[frame.role]] + self.state[0 if frame.noisy else 1]
-            parts.append(vector.expand(where.stop - where.start, -1))
-        return torch.cat(parts)
 
     @contextmanager
     def installed(self, patch_embedding: nn.Module, layout: Layout | Callable[[], Layout]) -> Iterator[None]:
@@ -59,3 +44,45 @@ class FrameEmbedding(ModelMixin, ConfigMixin):
             yield
         finally:
             handle.remove()
+
+
+class FrameEmbedding(AddedEmbedding):
+    """Tables ``role`` (roles x dim) and ``state`` (noisy, clean; 2 x dim), both zero at the start.
+
+    Saved and loaded by ``save_pretrained`` and ``from_pretrained`` like any diffusers component.
+    """
+
+    @register_to_config
+    def __init__(self, dim: int, num_roles: int = NUM_ROLES) -> None:
+        super().__init__()
+        self.role = nn.Parameter(torch.zeros(num_roles, dim))
+        self.state = nn.Parameter(torch.zeros(2, dim))
+
+    def forward(self, layout: Layout) -> torch.Tensor:
+        """(num_image_tokens, dim) in the tables' dtype: per token, its frame's role plus its state."""
+        parts = []
+        for frame, where in zip(layout.frames, layout.slices, strict=True):
+            vector = self.role[_ROW[frame.role]] + self.state[0 if frame.noisy else 1]
+            parts.append(vector.expand(where.stop - where.start, -1))
+        return torch.cat(parts)
+
+
+class LayerEmbedding(AddedEmbedding):
+    """ART's layer embedding (arXiv 2502.18364, section 3.2): one vector per layer index, whatever the frame's role.
+
+    Table ``layer_pe`` (1, layers, 1, 1, dim) under the published name, zero at the start.
+    """
+
+    @register_to_config
+    def __init__(self, dim: int, layers: int = 52) -> None:
+        super().__init__()
+        self.layer_pe = nn.Parameter(torch.zeros(1, layers, 1, 1, dim))
+
+    def forward(self, layout: Layout) -> torch.Tensor:
+        """(num_image_tokens, dim). Raises InputError for a layer that the table does not know."""
+        most = max(frame.index for frame in layout.frames)
+        if most >= self.layer_pe.shape[1] or min(frame.index for frame in layout.frames) < 0:
+            raise InputError(f"The layer embedding knows {self.layer_pe.shape[1]} layers, not layer {most}.")
+        rows = [self.layer_pe[0, frame.index, 0] for frame in layout.frames]
+        sizes = [where.stop - where.start for where in layout.slices]
+        return torch.cat([row.expand(size, -1) for row, size in zip(rows, sizes, strict=True)])

@@ -74,6 +74,12 @@ def weight_files(folder: Path, stem: str, remedy: str) -> list[Path]:
     index = folder / f"{stem}.safetensors.index.json"
     if not index.is_file():
         if not single.is_file():
+            pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]
+            if pickles:
+                raise InputError(
+                    f"The model folder has no {single.name} in {folder}, only {pickles[0].name}, a pickle that may run code "
+                    f"and is never opened; convert it to safetensors, or {remedy}."
+                )
             raise InputError(f"The model folder has no {single.name} in {folder}; {remedy}.")
         return [single]
     try:
@@ -102,8 +108,20 @@ def stored_tensors(files: Iterable[Path], remedy: str) -> dict[str, StoredTensor
                         raise InputError(f"{file.name} and {found[key].file.name} both hold {key}; {remedy}.")
                     found[key] = StoredTensor(file=file, shape=tuple(handle.get_slice(key).get_shape()))
         except (SafetensorError, OSError) as error:
+            if _is_lfs_pointer(file):
+                raise InputError(
+                    f"{file} is a Git LFS pointer, not the weights themselves; run `git lfs pull` there, or {remedy}."
+                ) from error
             raise InputError(f"{file} is no complete safetensors file ({error}); {remedy}.") from error
     return found
+
+
+def _is_lfs_pointer(file: Path) -> bool:
+    try:
+        with file.open("rb") as handle:
+            return handle.read(40).startswith(b"version https://git-lfs")
+    except OSError:
+        return False
 
 
 def check_tensors(

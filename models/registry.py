@@ -28,6 +28,25 @@ class ModelEntry:
     revision: str | None = None
     licence: str = "unknown"
     summary: str = ""
+    tasks: tuple[str, ...] = ()
+    """The commands it was trained for; others run and mean little."""
+    backbone: str = "QwenImageTransformer2DModel"
+    """diffusers' class of its transformer."""
+    gigabytes: float | None = None
+    """Size of its files, None when nobody has counted."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What its folder holds."""
+        return FILES if self.kind == "embedded" else HUB_FILES
+
+    @property
+    def where(self) -> str:
+        """Where it was found on this machine, or how to get it; asks no network."""
+        found = self.path if self.path is not None else cached_snapshot(self)
+        if found is None or not (found / "model_index.json").is_file():
+            return self.remedy if self.repo is None else f"not here; `hf download {self.repo}` fetches it"
+        return {"embedded": "embedded", "hub": "hub cache", "folder": "folder"}[self.kind] + f": {found}"
 
     @property
     def remedy(self) -> str:
@@ -53,6 +72,8 @@ MODELS: dict[str, ModelEntry] = {
         path=WEIGHTS,
         licence="Apache-2.0",
         summary="the embedded model: stickers, posters and simple scenes; no download, no GPU",
+        tasks=("decompose", "generate"),
+        gigabytes=0.04,
     ),
     "Qwen/Qwen-Image-Layered": ModelEntry(
         name="Qwen/Qwen-Image-Layered",
@@ -60,11 +81,14 @@ MODELS: dict[str, ModelEntry] = {
         repo="Qwen/Qwen-Image-Layered",
         licence="Apache-2.0",
         summary="20 billion parameters for production: about 57 GB on disk, a GPU with offloading or 64 GB memory",
+        tasks=("decompose",),
+        gigabytes=57.7,
     ),
 }
 HUB_FILES = ("model_index.json", *(f"{part}/*" for part in (
     "transformer", "vae", "text_encoder", "tokenizer", "processor", "scheduler"
 )))  # fmt: skip
+FILES = (*(name for name in HUB_FILES if not name.startswith("processor")), "frame_embedding/*")
 
 
 def resolve(name_or_path: str | Path) -> ModelEntry:
@@ -79,9 +103,7 @@ def resolve(name_or_path: str | Path) -> ModelEntry:
         return entry
     if name and path.is_dir():
         if not (path / "model_index.json").is_file():
-            raise InputError(
-                f"{path} is not a model folder: it has no model_index.json; give the folder that has it."
-            )
+            raise InputError(_no_model(path))
         return ModelEntry(name=name, kind="folder", path=path.resolve(), summary="a local folder")
     known = ", ".join(MODELS)
     if path.is_file():
@@ -89,6 +111,26 @@ def resolve(name_or_path: str | Path) -> ModelEntry:
     close = difflib.get_close_matches(name.lower(), [key.lower() for key in MODELS], n=1, cutoff=0.4)
     hint = "".join(f" Did you mean {key}?" for key in MODELS if key.lower() in close)
     raise InputError(f"There is no model or folder {name!r}; known models are {known}.{hint}")
+
+
+def _no_model(path: Path) -> str:
+    """What a folder without model_index.json is, as far as its file names tell, and what to give instead."""
+    if (path / "pytorch_lora_weights.safetensors").is_file() or (path / "adapter_config.json").is_file():
+        return (
+            f"{path} is a LoRA, not a model: it has no model_index.json; give the model's folder, and lay the LoRA over it "
+            "in Python with pipeline.load_lora_weights."
+        )
+    if (path / "config.json").is_file():
+        return (
+            f"{path} is one part of a model: it has a config.json but no model_index.json; give the folder above it, which "
+            "has transformer/, vae/ and the others."
+        )
+    if any(path.glob("*.gguf")) or any(path.glob("*.safetensors")):
+        return (
+            f"{path} holds weights in single files, without model_index.json; give a folder in diffusers' layout, with "
+            "transformer/, vae/ and text_encoder/."
+        )
+    return f"{path} is not a model folder: it has no model_index.json; give the folder that has it."
 
 
 def locate(entry: ModelEntry, *, download: bool = True) -> ModelEntry:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .layers_to_layers import LayersToLayersPipeline
     from .outputs import LayersOutput
     from .progress import Progress
+    from .region_layers import RegionLayersPipeline
+    from .region_plan import RegionPlan, RegionPlanner, parse_plan
     from .sampler import Sampler, SamplerSettings
     from .text_to_layers import TextToLayersPipeline
     from .transparent_image import TransparentImagePipeline
@@ -20,10 +22,14 @@ _WHERE = {
     "LayersToLayersPipeline": "layers_to_layers",
     "LayersOutput": "outputs",
     "Progress": "progress",
+    "RegionLayersPipeline": "region_layers",
+    "RegionPlan": "region_plan",
+    "RegionPlanner": "region_plan",
     "Sampler": "sampler",
     "SamplerSettings": "sampler",
     "TextToLayersPipeline": "text_to_layers",
     "TransparentImagePipeline": "transparent_image",
+    "parse_plan": "region_plan",
 }
 
 __all__ = [
@@ -32,10 +38,14 @@ __all__ = [
     "LayersOutput",
     "LayersToLayersPipeline",
     "Progress",
+    "RegionLayersPipeline",
+    "RegionPlan",
+    "RegionPlanner",
     "Sampler",
     "SamplerSettings",
     "TextToLayersPipeline",
     "TransparentImagePipeline",
+    "parse_plan",
 ]
 
 

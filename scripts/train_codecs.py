@@ -29,12 +29,12 @@ from acetate.training.alphavae import AlphaVAELossSettings, alphavae_loss, flatt
 from acetate.training.layerdiffuse import LayerDiffuseLossSettings, layerdiffuse_loss, trainable
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
-CROP, BATCH = 64, 8
+CROP, BATCH = 32, 8
 RGB_SHARE = 0.3  # of the time, for the RGB VAE that both start from
 
 
 def make_vae(width: int) -> AutoencoderKL:
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         latent_channels=16,
         block_out_channels=(width, width, 2 * width, 2 * width),
         down_block_types=["DownEncoderBlock2D"] * 4,
@@ -46,6 +46,9 @@ def make_vae(width: int) -> AutoencoderKL:
         scaling_factor=0.3611,
         shift_factor=0.1159,
     )
+    with torch.no_grad():  # start with little noise on the latents: a short run has no time to find that out
+        vae.encoder.conv_out.bias[vae.config.latent_channels :] = -6
+    return vae
 
 
 def rgb_step(vae: AutoencoderKL) -> Step:
@@ -90,7 +93,7 @@ def main() -> None:
     parser.add_argument("kind", choices=("alphavae", "layerdiffuse"))
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"))
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--width", type=int, default=16, help="channels of the VAE's finest level")
+    parser.add_argument("--width", type=int, default=8, help="channels of the VAE's finest level")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"
@@ -120,8 +123,8 @@ def main() -> None:
 
         vae_as_reference = widen_rgb_vae(vae).requires_grad_(False)
     else:
-        decoder = TransparentUNet(widths=(16, 16, 32, 32, 64), attention_levels=1).to(args.device)
-        encoder = LatentOffsetEncoder(widths=(16, 32, 32, 64)).to(args.device)
+        decoder = TransparentUNet(widths=(16, 16, 32, 32), attention_levels=1).to(args.device)
+        encoder = LatentOffsetEncoder(widths=(16, 16, 32, 32)).to(args.device)
         codec, losses = LayerDiffuseCodec(vae, decoder, encoder), LayerDiffuseLossSettings()
         parameters, saved = trainable(codec), {"vae": vae, "decoder": decoder, "encoder": encoder}
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from ..frame_embedding import FrameEmbedding
+from ..frame_embedding import AddedEmbedding
 from ..layout import Layout
 from ..text import TextFeatures
 
@@ -45,7 +45,7 @@ class Backbone(Protocol):
     """A velocity field over the tokens of a layout."""
 
     transformer: nn.Module
-    frame_embedding: FrameEmbedding | None
+    frame_embedding: AddedEmbedding | None
     patch_size: int
 
     @property

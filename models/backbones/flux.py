@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ...errors import InputError
-from ..frame_embedding import FrameEmbedding
+from ..frame_embedding import AddedEmbedding
 from ..layout import Layout
 from ..modulation import find_table
 from ..text import TextFeatures
@@ -36,7 +36,7 @@ class FluxBackbone:
     """
 
     def __init__(
-        self, transformer: Any, frame_embedding: FrameEmbedding | None = None, *, guidance: float = 3.5
+        self, transformer: Any, frame_embedding: AddedEmbedding | None = None, *, guidance: float = 3.5
     ) -> None:
         self.transformer = transformer
         self.frame_embedding = frame_embedding

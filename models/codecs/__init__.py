@@ -6,6 +6,7 @@ from .base import Codec
 from .kl_rgba import KLRGBACodec
 from .layerdiffuse import LayerDiffuseCodec
 from .qwen_rgba import QwenRGBACodec
+from .region_decoder import RegionDecoder
 from .still import install_still_convolutions, still_convolutions
 from .widen import widen_rgb_vae
 
@@ -14,6 +15,7 @@ __all__ = [
     "KLRGBACodec",
     "LayerDiffuseCodec",
     "QwenRGBACodec",
+    "RegionDecoder",
     "install_still_convolutions",
     "still_convolutions",
     "widen_rgb_vae",

@@ -19,6 +19,8 @@ def test_models_lists_every_model(run: Run) -> None:
     assert all(name in outcome.out for name in MODELS)
     listed = json.loads(run("models", "--json").out)
     assert [entry["name"] for entry in listed] == list(MODELS)
+    assert all(entry["backbone"] and entry["files"] and entry["where"] for entry in listed)
+    assert "embedded: " in outcome.out and "57.7 GB" in outcome.out
     assert {entry["licence"] for entry in listed} == {"Apache-2.0"}
 
 

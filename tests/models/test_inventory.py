@@ -123,6 +123,11 @@ def repeat_key(folder: Path) -> None:
     second.write_bytes(first.read_bytes())
 
 
+def lfs_pointer(folder: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    (folder / "diffusion_pytorch_model-00001-of-00002.safetensors").write_text(text)
+
+
 def pickles_only(folder: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
@@ -141,7 +146,8 @@ def pickles_only(folder: Path) -> None:
         (break_index, ["index.json", "not a list of weight files"]),
         (lead_outside, ["'../secret.safetensors'", "not a safetensors file of this folder"]),
         (repeat_key, ["both hold"]),
-        (pickles_only, ["no diffusion_pytorch_model.safetensors"]),
+        (pickles_only, ["no diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin, a pickle"]),
+        (lfs_pointer, ["00001-of-00002.safetensors is a Git LFS pointer", "git lfs pull"]),
     ],
 )
 def test_every_damage_is_named(tmp_path: Path, damage: Callable[[Path], Any], words: list[str]) -> None:
@@ -152,4 +158,4 @@ def test_every_damage_is_named(tmp_path: Path, damage: Callable[[Path], Any], wo
         check_tensors(SHAPES, stored_tensors(files, REMEDY), tmp_path, REMEDY)
     message = str(caught.value)
     assert all(word in message for word in words), message
-    assert message.endswith(f"; {REMEDY}.") and "\n" not in message
+    assert message.endswith(f" {REMEDY}.") and "\n" not in message

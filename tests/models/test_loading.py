@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from acetate.errors import InputError
+from acetate.models.frame_embedding import FrameEmbedding
 from acetate.models.layout import Layout
 from acetate.models.loading import load_components
 from acetate.models.text import EmbeddedTextEncoder, QwenTextEncoder
@@ -107,11 +108,27 @@ def write(name: str, text: str) -> Callable[[Path], Any]:
     return lambda folder: (folder / name).write_text(text)
 
 
+def widen_frame_embedding(folder: Path) -> None:
+    FrameEmbedding(16).save_pretrained(folder / "frame_embedding")
+
+
 TRANSFORMER, VAE = "transformer/config.json", "vae/config.json"
 TRANSFORMER_FILE = "transformer/diffusion_pytorch_model.safetensors"
 ENCODER_FILE = "text_encoder/model.safetensors"
 DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "no index": (remove("model_index.json"), ["model_index.json"]),
+    "a FLUX model": (
+        write("model_index.json", '{"_class_name": "FluxPipeline"}'),
+        ["is a FLUX model (FluxPipeline)", "RegionLayersPipeline"],
+    ),
+    "another family": (
+        write("model_index.json", '{"_class_name": "StableDiffusionXLPipeline"}'),
+        ["is a StableDiffusionXLPipeline", "no adapter"],
+    ),
+    "a frame embedding for another transformer": (
+        widen_frame_embedding,
+        ["frame embedding has width 16", "works at 32", "frame_embedding folder that belongs"],
+    ),
     "no config": (remove(VAE), ["no config.json", "vae"]),
     "no scheduler": (remove("scheduler/scheduler_config.json"), ["no scheduler_config.json"]),
     "no weights": (remove(TRANSFORMER_FILE), ["no diffusion_pytorch_model.safetensors", "transformer"]),
@@ -183,7 +200,8 @@ def test_every_damage_is_one_sentence_with_a_remedy(embedded_folder: Path, name:
     assert (
         "copy the whole model folder again" in message
         or "widen_rgb_vae" in message
-        or "give the folder" in message
+        or "give the folder" in message.lower()
+        or "use the frame_embedding folder" in message
     )
 
 

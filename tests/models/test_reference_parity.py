@@ -3,14 +3,16 @@
 Needs a folder with checkouts of the published repositories, named in ACETATE_REFERENCES; nothing of them is in ours:
 
     LayerDiffuse_DiffusersCLI/  Flux-version-LayerDiffuse/  art-msra/
+    diffusers-0.31/  (`pip install --no-deps --target` of diffusers 0.31.0, for ART's transformer)
 
-What they import and do not use (torchvision) is replaced by empty modules.
+torchvision, which they import, is replaced by the two things that ART's decoder takes from it; ART needs einops.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -19,11 +21,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 from safetensors.torch import save_file
 
-from acetate.models.codecs import LayerDiffuseCodec
+from acetate.models.backbones import FluxBackbone
+from acetate.models.codecs import LayerDiffuseCodec, RegionDecoder
 from acetate.models.codecs.layerdiffuse import pad_rgb
+from acetate.models.frame_embedding import LayerEmbedding
+from acetate.models.layout import Frame, Layout, Role
+from acetate.models.text import TextFeatures
 
 ROOT = os.environ.get("ACETATE_REFERENCES")
 pytestmark = [
@@ -40,14 +46,24 @@ class _Nothing:
         return _Nothing()
 
 
+class _Perceptron(torch.nn.Sequential):
+    """torchvision's MLP of two layers, by what its documentation says it is."""
+
+    def __init__(self, width: int, hidden: list[int], activation_layer: Any, dropout: float, inplace: Any) -> None:
+        first, last, drop = torch.nn.Linear(width, hidden[0]), torch.nn.Linear(*hidden), torch.nn.Dropout(dropout)
+        super().__init__(first, activation_layer(), drop, last, torch.nn.Dropout(dropout))
+
+
 def load(monkeypatch: pytest.MonkeyPatch, path: str) -> Any:
     """A module of a reference checkout, by its file."""
     file = Path(str(ROOT)) / path
     if not file.is_file():
         pytest.skip(f"{file} is missing")
-    for name in ("torchvision", "torchvision.transforms"):
+    for name in ("torchvision", "torchvision.models", "torchvision.models.vision_transformer"):
         stub = types.ModuleType(name)
         stub.__getattr__ = lambda name: _Nothing()  # type: ignore[method-assign]
+        stub.ops = types.SimpleNamespace(misc=types.SimpleNamespace(MLP=_Perceptron))  # type: ignore[attr-defined]
+        stub.vit_b_32 = lambda **_: types.SimpleNamespace(encoder=torch.nn.Module())  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, name, stub)
     spec = importlib.util.spec_from_file_location(f"reference_{file.stem}", file)
     assert spec is not None and spec.loader is not None
@@ -158,3 +174,95 @@ def test_padded_colour(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) 
         ours = pad_rgb(tensor(picture))[0].movedim(0, -1)
         assert gap(torch.from_numpy(reference.pad_rgb(picture)), ours) <= 1e-5
         picture[..., 3] = 0
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_art_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("einops")
+    reference = load(monkeypatch, "art-msra/multi_layer_gen/custom_model_transp_vae.py")
+    theirs = randomise(reference.AutoencoderKLTransformerTraining(), 4)
+    torch.save({"model": theirs.state_dict()}, tmp_path / "transparent_decoder_ckpt.pt")
+    ours = RegionDecoder.from_file(tmp_path / "transparent_decoder_ckpt.pt")
+    boxes: list[Any] = [(0, 0, 192, 128), (0, 0, 192, 128), (16, 32, 112, 96), None, (96, 0, 192, 64)]
+    latents = torch.randn(5, 16, 16, 24)
+    rgb, alpha = theirs(latents, [boxes])
+    frames = [
+        Frame(role=Role.LAYER, index=number, box=tuple(side // 8 for side in box))
+        for number, box in enumerate(boxes)
+        if box is not None
+    ]
+    kept = [number for number, box in enumerate(boxes) if box is not None]
+    seen = ours(latents[kept], Layout(height=16, width=24, frames=tuple(frames)))
+    assert gap(torch.cat([rgb, alpha], 1)[kept], seen) <= 1e-5
+
+
+# Runs in a process of its own, because ART's transformer needs the blocks of diffusers 0.31.
+ART_TRANSFORMER = """
+import sys, importlib.util, huggingface_hub, torch, transformers.utils
+root, out = sys.argv[1:]
+sys.path.insert(0, root + "/diffusers-0.31")
+transformers.utils.FLAX_WEIGHTS_NAME = "flax_model.msgpack"  # gone since, and imported by that diffusers
+huggingface_hub.cached_download = None
+spec = importlib.util.spec_from_file_location("art", root + "/art-msra/multi_layer_gen/custom_model_mmdit.py")
+art = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(art)
+data = torch.load(out)
+model = art.CustomFluxTransformer2DModel(**data["config"]).eval()
+generator = torch.Generator().manual_seed(0)
+with torch.no_grad():
+    for p in model.parameters():
+        p.copy_(torch.randn(p.shape, generator=generator) * (p[0].numel() ** -0.5 if p.dim() > 1 else 0.1))
+    data["output"] = model(**data["inputs"], list_layer_box=data["boxes"], return_dict=False)[0]
+torch.save({**data, "state": model.state_dict()}, out)
+"""
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_art_transformer(tmp_path: Path) -> None:
+    if not (Path(str(ROOT)) / "diffusers-0.31").is_dir():
+        pytest.skip("there is no diffusers-0.31 beside the checkouts")
+    config = {
+        "num_layers": 2,
+        "num_single_layers": 2,
+        "attention_head_dim": 32,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 24,
+        "pooled_projection_dim": 12,
+        "guidance_embeds": True,
+        "axes_dims_rope": (4, 14, 14),
+    }
+    boxes: list[Any] = [(0, 0, 128, 96), (0, 0, 128, 96), (16, 32, 96, 80), None, (64, 0, 128, 48)]
+    kept = [number for number, box in enumerate(boxes) if box is not None]
+    frames = [
+        Frame(role=Role.LAYER, index=number, box=tuple(side // 16 for side in boxes[number])) for number in kept
+    ]
+    layout = Layout(height=6, width=8, frames=tuple(frames))
+    generator = torch.Generator().manual_seed(1)
+    inputs = {
+        "hidden_states": torch.randn(1, 5, 16, 12, 16, generator=generator),
+        "encoder_hidden_states": torch.randn(1, 6, 24, generator=generator),
+        "pooled_projections": torch.randn(1, 12, generator=generator),
+        "timestep": torch.tensor([0.7]),
+        "img_ids": layout.positions().float(),
+        "txt_ids": torch.zeros(6, 3),
+        "guidance": torch.tensor([4.0]),
+    }
+    path = tmp_path / "art.pt"
+    torch.save({"config": {**config, "max_layer_num": 8}, "inputs": inputs, "boxes": boxes}, path)
+    subprocess.run([sys.executable, "-P", "-c", ART_TRANSFORMER, str(ROOT), str(path)], check=True)
+    theirs = torch.load(path)
+    embedding = LayerEmbedding(64, 8)
+    embedding.load_state_dict({"layer_pe": theirs["state"].pop("layer_pe")})
+    model = FluxTransformer2DModel(**config).eval()
+    model.load_state_dict(theirs["state"], strict=True)
+    backbone = FluxBackbone(model, embedding, guidance=4.0)
+
+    def tokens(latents: torch.Tensor) -> torch.Tensor:
+        packed = backbone.pack(latents[0, kept])
+        return torch.cat([layout.crop(packed[i : i + 1], frame) for i, frame in enumerate(frames)], 1)
+
+    text = TextFeatures(embeds=inputs["encoder_hidden_states"], pooled=inputs["pooled_projections"])
+    seen = backbone.velocity(tokens(inputs["hidden_states"]), torch.tensor([0.7]), text, layout)
+    assert gap(seen, tokens(theirs["output"])) <= 1e-5

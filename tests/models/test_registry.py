@@ -100,3 +100,29 @@ def test_listing_models_needs_no_torch() -> None:
     code = "import sys, acetate.models.registry as r; r.MODELS; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("pytorch_lora_weights.safetensors", "is a LoRA, not a model"),
+        ("adapter_config.json", "is a LoRA, not a model"),
+        ("config.json", "is one part of a model"),
+        ("qwen-image-Q4_K_M.gguf", "weights in single files"),
+        ("readme.txt", "not a model folder"),
+    ],
+)
+def test_folders_that_are_something_else_are_named(tmp_path: Path, file: str, words: str) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(InputError) as caught:
+        resolve(tmp_path)
+    assert words in str(caught.value) and "give " in str(caught.value) and "model_index.json" in str(caught.value)
+
+
+def test_entries_tell_what_they_are_and_where(empty_hub: Path, tmp_path: Path) -> None:
+    tiny, hub = MODELS["tiny"], MODELS[HUB]
+    assert tiny.where.startswith("embedded: ") and "frame_embedding/*" in tiny.files
+    assert hub.where == "not here; `hf download Qwen/Qwen-Image-Layered` fetches it"
+    assert "processor/*" in hub.files and hub.tasks == ("decompose",) and hub.gigabytes == 57.7
+    (tmp_path / "model_index.json").write_text("{}")
+    assert resolve(tmp_path).where == f"folder: {tmp_path.resolve()}"

@@ -9,24 +9,21 @@ Strict: every name and shape is compared before anything is loaded; a pickle may
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ....errors import InputError
-from ...inventory import StoredTensor, check_tensors, expected_shapes
+from ...inventory import expected_shapes
+from ..tensor_file import State, check_state, fill, read_tensors
 from .forms import OFFSET_SCALE
 from .offset_encoder import LatentOffsetEncoder
 from .transparent_unet import TransparentUNet
 
 PUBLISHED_DECODER: dict[str, Any] = {"widths": (32, 32, 64, 128, 256, 512, 512)}
 PUBLISHED_ENCODER: dict[str, Any] = {"widths": (32, 64, 128, 256)}
-State = dict[str, torch.Tensor]
 REMEDY = "use the file as it was published"
 WITHIN = "sd_vae."  # the FLUX form may carry the whole VAE, which the base model has already
 
@@ -45,16 +42,16 @@ class LayerDiffuseParts:
         with torch.device("meta"):
             decoder = TransparentUNet(**PUBLISHED_DECODER, latent_channels=self.latent_channels)
             encoder = LatentOffsetEncoder(**PUBLISHED_ENCODER, latent_channels=self.latent_channels)
-        _fill(decoder, self.decoder, device, dtype)
+        fill(decoder, self.decoder, device, dtype)
         if self.encoder is None:
             return decoder, None
-        _fill(encoder, self.encoder, device, dtype)
+        fill(encoder, self.encoder, device, dtype)
         return decoder, encoder
 
 
 def read_layerdiffuse(path: Path, encoder: Path | None, offset_scale: float | None) -> LayerDiffuseParts:
     """Reads and checks the files; see :meth:`LayerDiffuseCodec.from_file`."""
-    tensors = _read(path)
+    tensors = read_tensors(path, REMEDY)
     if any(key.startswith(("encoder.", "decoder.")) for key in tensors):
         parts: dict[str, State] = {"encoder": {}, "decoder": {}}
         for key, value in tensors.items():
@@ -70,22 +67,18 @@ def read_layerdiffuse(path: Path, encoder: Path | None, offset_scale: float | No
         scale = OFFSET_SCALE if offset_scale is None else offset_scale
     else:
         decoder = tensors
-        found = None if encoder is None else _read(encoder)
+        found = None if encoder is None else read_tensors(encoder, REMEDY)
         scale = _scale(encoder, offset_scale)
     if "latent_conv_in.weight" not in decoder:
         what = "an offset encoder" if "blocks.0.weight" in decoder else "something else"
         raise InputError(f"{path} holds {what}, not LayerDiffuse's decoder; name the decoder's file first.")
     channels = int(decoder["latent_conv_in.weight"].shape[1])
-    _check(decoder, TransparentUNet, {**PUBLISHED_DECODER, "latent_channels": channels}, path)
+    expected = expected_shapes(TransparentUNet, {**PUBLISHED_DECODER, "latent_channels": channels})
+    check_state(decoder, expected, path, REMEDY)
     if found is not None and encoder is not None:
-        _check(found, LatentOffsetEncoder, {**PUBLISHED_ENCODER, "latent_channels": channels}, encoder)
+        expected = expected_shapes(LatentOffsetEncoder, {**PUBLISHED_ENCODER, "latent_channels": channels})
+        check_state(found, expected, encoder, REMEDY)
     return LayerDiffuseParts(decoder=decoder, encoder=found, latent_channels=channels, offset_scale=scale)
-
-
-def _fill(module: torch.nn.Module, state: State, device: torch.device, dtype: torch.dtype) -> None:
-    cast = {key: value.to(device, dtype) for key, value in state.items()}
-    module.load_state_dict(cast, strict=True, assign=True)
-    module.eval().requires_grad_(False)
 
 
 def _scale(encoder: Path | None, given: float | None) -> float:
@@ -100,23 +93,3 @@ def _scale(encoder: Path | None, given: float | None) -> float:
         f"The name {encoder.name} does not tell how its offset is scaled; say offset_scale=300 for files of the diffusers "
         "release, 1 for files of Forge and ComfyUI."
     )
-
-
-def _read(path: Path) -> State:
-    if not path.is_file():
-        raise InputError(f"There is no file {path}; give the path of a LayerDiffuse file.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} cannot be read as a file of weights ({reason}); {REMEDY}.") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path} holds more than named tensors; {REMEDY}.")
-    return state
-
-
-def _check(state: State, kind: type, config: dict[str, Any], path: Path) -> None:
-    found = {key: StoredTensor(file=path, shape=tuple(value.shape)) for key, value in state.items()}
-    check_tensors(expected_shapes(kind, config), found, path, REMEDY)
