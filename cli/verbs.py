@@ -70,14 +70,14 @@ VERBS: tuple[Verb, ...] = (
             ),
             _STEPS,
             _SEED,
-            _argument(
+            argument(
                 "--best-of",
                 metavar="N",
                 type=int,
                 default=1,
                 help="tries with the seeds from --seed on; the layers nearest to the picture are kept (default: 1)",
             ),
-            _argument(
+            argument(
                 "--keep-whole",
                 action=BooleanOptionalAction,
                 default=None,

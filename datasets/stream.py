@@ -1,4 +1,4 @@
-"""Endless training crops from procedural scenes: described in worker processes, drawn by the process that owns the device."""
+"""Endless training crops from procedural scenes: described by workers, drawn by the process that owns the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .windows import view
 
 @dataclass(frozen=True, kw_only=True)
 class CropPlan:
-    """Two crops of every scene, of its picture and of one layer: ``layer`` (n,), ``left`` and ``top`` (n, 2) int64 pixels."""
+    """Two crops of every scene, of its picture and one layer: ``layer`` (n,), ``left`` and ``top`` (n, 2) int64 pixels."""
 
     packed: PackedScenes
     size: int

@@ -1,4 +1,4 @@
-"""What pays in training the layered transformer: one short run a variant, all on the same scenes, judged by the same batches.
+"""What pays in training the layered transformer: a short run a variant, on the same scenes, judged by the same batches.
 
 `python -P scripts/ablate_layers.py --vae runs/vae/vae --device cuda --seconds 10`: prints a table of validation errors by
 task (velocity error of the averaged weights on held-out scenes at fixed noise) and writes it to --out as JSON. Every

@@ -61,8 +61,8 @@ class GradientCosine:
     once the average falls below 0 (HASTE's rule)."""
 
     def __init__(self, weight: Tensor, keep: float = 0.7) -> None:
-        self.weight, self.keep, self.mean, self.ended = weight, keep, None, False
-        self.mean: float | None
+        self.weight, self.keep, self.ended = weight, keep, False
+        self.mean: float | None = None
 
     def update(self, loss: Tensor, extra: Tensor) -> None:
         """Take in one measurement; both graphs stay alive."""

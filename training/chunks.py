@@ -102,8 +102,8 @@ class ChunkStream(IterableDataset[Chunk]):
         held_out: bool = False,
     ) -> None:
         plain = SceneSettings(max_objects=6)
-        shares = {"contact_share": 0.25, "reflection_share": 0.15, "glow_share": 0.1}
-        cast = replace(plain, **shares, rim_share=0.15, vignette_share=0.25, large_share=0.15)
+        lit = replace(plain, contact_share=0.25, reflection_share=0.15, glow_share=0.1)
+        cast = replace(lit, rim_share=0.15, vignette_share=0.25, large_share=0.15)
         alone = replace(cast, contact_share=0.5, reflection_share=0.25)
         self.samplers = [
             SceneSampler(atlas, settings=chosen, held_out=held_out) for chosen in (plain, cast, alone)

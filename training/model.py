@@ -155,7 +155,7 @@ class LayersModel(nn.Module):
     def groups(self) -> tuple[list[Tensor], list[Tensor]]:
         """Muon takes the blocks' attention and MLP matrices; modulation, heads and embeddings go to AdamW."""
         named = ("img_in", "txt_in", "proj_out", "norm_out", "time_text_embed")
-        heads = tuple(f"transformer.{name}" for name in named) + ("text_encoder", "frame_embedding")
+        heads = (*(f"transformer.{name}" for name in named), "text_encoder", "frame_embedding")
         modulation = tuple(
             f"transformer.transformer_blocks.{i}.{s}_mod"
             for i in range(self.settings.blocks)

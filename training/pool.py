@@ -179,7 +179,7 @@ class Pool:
 
 
 def loosened(mask: Tensor, rng: np.random.Generator) -> Tensor:
-    """Masks (B, 1, H, W) of 0 and 1 as people make them: a third as they are, a third grown by some pixels, a third boxes."""
+    """Masks (B, 1, H, W) of 0 and 1 as people make them: a third as they are, a third grown a little, a third boxes."""
     thirds = mask.split(-(-len(mask) // 3))
     grow = 2 * int(rng.integers(1, 1 + max(1, mask.shape[-1] // 24))) + 1
     parts = [thirds[0]]

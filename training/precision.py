@@ -1,4 +1,4 @@
-"""Where bf16 pays: on GPUs, and on CPUs with bf16 instructions. Elsewhere it is emulated, and many times slower than fp32."""
+"""Where bf16 pays: on GPUs, and on CPUs with bf16 instructions. Elsewhere it is emulated, many times slower than fp32."""
 
 from __future__ import annotations
 
