@@ -246,7 +246,6 @@ class _Engine:
         if isinstance(message, Started):
             _, attempt = self._running[message.id]
             self._stillborn = 0
-            self._journal.started(message.id, attempt)
             self._events.tell("job_started", id=message.id, attempt=attempt if attempt > 1 else None)
         elif isinstance(message, Staged):
             self._commit(message)
@@ -273,7 +272,7 @@ class _Engine:
             self._copier.add(target)
         self._made += 1
         self._busy += staged.seconds
-        self._journal.done(staged.id, planned.digest, staged.seconds, staged.write_seconds)
+        self._journal.done(staged.id, planned.digest, attempt, staged.seconds, staged.write_seconds)
         self._events.tell(
             "job_done",
             id=staged.id,
