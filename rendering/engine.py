@@ -84,12 +84,12 @@ def render(
 class _Engine:
     def __init__(self, settings: RenderSettings, stop: threading.Event, watch: Watch | None) -> None:
         self._settings = settings
-        self._folder = settings.folder
+        self._folder = settings.folder.absolute()  # actors on a cluster work in folders of their own
         self._stop = stop
         self._events = Events(settings.folder / "events.jsonl", watch)
         self._journal = Journal(settings.folder / STATE / "journal.sqlite")
-        self._staging = settings.folder / STATE / "staging"
-        self._replaced = settings.folder / STATE / "replaced"
+        self._staging = self._folder / STATE / "staging"
+        self._replaced = self._folder / STATE / "replaced"
         self._running: dict[str, tuple[PlannedJob, int]] = {}
         self._made = self._failed = self._stillborn = self._places = 0
         self._busy = 0.0

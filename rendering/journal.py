@@ -161,7 +161,8 @@ class Journal:
     def done(self, id: str, digest: str, attempts: int, seconds: float, write_seconds: float) -> None:
         with self._writing() as database:
             database.execute(
-                "UPDATE jobs SET state = 'done', digest = ?, attempts = ?, reason = NULL, seconds = ?, write_seconds = ? WHERE id = ?",
+                "UPDATE jobs SET state = 'done', digest = ?, attempts = ?, reason = NULL, seconds = ?, write_seconds = ? "
+                "WHERE id = ?",
                 (digest, attempts, seconds, write_seconds, id),
             )
 
