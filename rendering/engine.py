@@ -84,12 +84,12 @@ def render(
 class _Engine:
     def __init__(self, settings: RenderSettings, stop: threading.Event, watch: Watch | None) -> None:
         self._settings = settings
-        self._folder = settings.folder
+        self._folder = settings.folder.absolute()  # actors on a cluster work in folders of their own
         self._stop = stop
         self._events = Events(settings.folder / "events.jsonl", watch)
         self._journal = Journal(settings.folder / STATE / "journal.sqlite")
-        self._staging = settings.folder / STATE / "staging"
-        self._replaced = settings.folder / STATE / "replaced"
+        self._staging = self._folder / STATE / "staging"
+        self._replaced = self._folder / STATE / "replaced"
         self._running: dict[str, tuple[PlannedJob, int]] = {}
         self._made = self._failed = self._stillborn = self._places = 0
         self._busy = 0.0
@@ -246,7 +246,6 @@ class _Engine:
         if isinstance(message, Started):
             _, attempt = self._running[message.id]
             self._stillborn = 0
-            self._journal.started(message.id, attempt)
             self._events.tell("job_started", id=message.id, attempt=attempt if attempt > 1 else None)
         elif isinstance(message, Staged):
             self._commit(message)
@@ -273,7 +272,7 @@ class _Engine:
             self._copier.add(target)
         self._made += 1
         self._busy += staged.seconds
-        self._journal.done(staged.id, planned.digest, staged.seconds, staged.write_seconds)
+        self._journal.done(staged.id, planned.digest, attempt, staged.seconds, staged.write_seconds)
         self._events.tell(
             "job_done",
             id=staged.id,

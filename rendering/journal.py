@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     task TEXT NOT NULL,
     model TEXT NOT NULL,
     digest TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed')),
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'done', 'failed')),
     attempts INTEGER NOT NULL DEFAULT 0,
     reason TEXT,
     seconds REAL,
@@ -117,7 +117,7 @@ class Journal:
         done. Entries of jobs that are no longer in the list stay while their results do."""
         adopted = []
         with self._writing() as database:
-            database.execute("UPDATE jobs SET state = 'waiting' WHERE state IN ('running', 'failed')")
+            database.execute("UPDATE jobs SET state = 'waiting' WHERE state = 'failed'")
             for planned in plan.todo:
                 _upsert(database, planned.job.id, planned.row, planned, "waiting")
             for planned, _ in plan.done:
@@ -151,10 +151,6 @@ class Journal:
                 )
         return len(receipts)
 
-    def started(self, id: str, attempt: int) -> None:
-        with self._writing() as database:
-            database.execute("UPDATE jobs SET state = 'running', attempts = ? WHERE id = ?", (attempt, id))
-
     def waiting(self, id: str, attempts: int, reason: str | None) -> None:
         with self._writing() as database:
             database.execute(
@@ -162,11 +158,12 @@ class Journal:
                 (attempts, reason, id),
             )
 
-    def done(self, id: str, digest: str, seconds: float, write_seconds: float) -> None:
+    def done(self, id: str, digest: str, attempts: int, seconds: float, write_seconds: float) -> None:
         with self._writing() as database:
             database.execute(
-                "UPDATE jobs SET state = 'done', digest = ?, reason = NULL, seconds = ?, write_seconds = ? WHERE id = ?",
-                (digest, seconds, write_seconds, id),
+                "UPDATE jobs SET state = 'done', digest = ?, attempts = ?, reason = NULL, seconds = ?, write_seconds = ? "
+                "WHERE id = ?",
+                (digest, attempts, seconds, write_seconds, id),
             )
 
     def failed(self, id: str, attempts: int, reason: str) -> None:

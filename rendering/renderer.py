@@ -21,7 +21,7 @@ from .. import __version__
 from ..errors import AcetateError, Cancelled, InputError, OutputError
 from ..layers.document import LayeredImage
 from ..layers.io import FORMATS, save_document
-from ..layers.io.atomic import atomic_write, output_error, sync_folder
+from ..layers.io.atomic import atomic_write, flushed_together, output_error
 from ..progress import OnProgress
 from ..report import host_peak_mib
 from .messages import Failed, Kind, Staged, Task, WorkerSettings
@@ -64,23 +64,23 @@ class Renderer:
             folder.mkdir()
         except OSError as error:
             raise output_error(folder, error) from error
-        document_facts = _facts(document)
-        for name in job.outputs:
-            save_document(document, folder / f"{STEM}{_suffix(name)}", name)
-        with atomic_write(folder / PREVIEW) as file:
-            preview(document).save(file, "PNG")
-        files = {
-            file.relative_to(folder).as_posix(): (file.stat().st_size, file_hash(file))
-            for file in folder.rglob("*")
-            if file.is_file()
-        }
-        facts: dict[str, Any] = {"acetate": __version__, "job": job.settings(), **document_facts}
-        if task.planned.source_hash is not None:
-            facts["input_sha256"] = task.planned.source_hash
-        receipt = Receipt(id=job.id, digest=task.planned.digest, facts=facts, files=files)
-        with atomic_write(folder / RECEIPT) as file:
-            file.write(receipt.text())
-        sync_folder(folder)
+        with flushed_together(folder):
+            document_facts = _facts(document)
+            for name in job.outputs:
+                save_document(document, folder / f"{STEM}{_suffix(name)}", name)
+            with atomic_write(folder / PREVIEW) as file:
+                preview(document).save(file, "PNG")
+            files = {
+                file.relative_to(folder).as_posix(): (file.stat().st_size, file_hash(file))
+                for file in folder.rglob("*")
+                if file.is_file()
+            }
+            facts: dict[str, Any] = {"acetate": __version__, "job": job.settings(), **document_facts}
+            if task.planned.source_hash is not None:
+                facts["input_sha256"] = task.planned.source_hash
+            receipt = Receipt(id=job.id, digest=task.planned.digest, facts=facts, files=files)
+            with atomic_write(folder / RECEIPT) as file:
+                file.write(receipt.text())
         return Staged(
             id=job.id,
             folder=folder,

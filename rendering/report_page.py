@@ -18,7 +18,7 @@ from PIL import Image
 from .summary import Line
 
 THUMBNAIL = 72
-_ORDER = ("failed", "rejected", "waiting", "running", "done")
+_ORDER = ("failed", "rejected", "waiting", "done")
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>acetate render</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">

@@ -23,7 +23,7 @@ from ...errors import InputError, OutputError
 from ..document import LayeredImage
 from . import colour as cms
 from .archive import ArchiveReader, ArchiveWriter
-from .atomic import atomic_write, output_error, sync_folder
+from .atomic import atomic_write, flush_now, output_error, sync_folder
 from .depth import stored_depth, to_depth
 from .limits import LIMITS, Budget, Limits
 from .manifest import build_manifest, dump_json, load_json, parse_manifest
@@ -94,10 +94,12 @@ def _write_new(doc: LayeredImage, path: Path) -> None:
         (temporary / _PICTURES).mkdir()
         manifest, _ = _emit(doc, lambda name, data: _write_plain(temporary / name, data))
         _write_plain(temporary / MANIFEST, manifest)
-        sync_folder(temporary / _PICTURES)
-        sync_folder(temporary)
+        if flush_now():
+            sync_folder(temporary / _PICTURES)
+            sync_folder(temporary)
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        if flush_now():
+            sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -106,7 +108,8 @@ def _write_plain(path: Path, data: bytes) -> None:
     with path.open("xb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if flush_now():
+            os.fsync(file.fileno())
 
 
 def _rewrite(doc: LayeredImage, path: Path) -> None:

@@ -14,6 +14,7 @@ from documents import nasty
 from acetate.errors import InputError, OutputError
 from acetate.layers import Layer, LayeredImage
 from acetate.layers.io import atomic, atomic_write, folder, open_document
+from acetate.layers.io.atomic import flushed_together
 
 SUFFIXES = ["psd", "psb", "ora", "zip", "pptx", "png", "webp", "tiff"]
 SMALL = LayeredImage(width=9, height=9, layers=(Layer(pixels=np.full((9, 9, 4), 90, np.uint8), name="a"),))
@@ -176,3 +177,19 @@ def test_only_pictures_of_the_old_manifest_are_removed(tmp_path: Path) -> None:
     nasty().save(path)
     assert stray.exists()
     assert folder.MANIFEST in {p.name for p in path.iterdir()}
+
+
+def test_writes_that_are_flushed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda one: (flushed.append(os.readlink(f"/proc/self/fd/{one}")), sync(one)))
+    (tmp_path / "inner").mkdir()
+    with flushed_together(tmp_path):
+        for name in ("a", "inner/b"):
+            with atomic_write(tmp_path / name) as file:
+                file.write(b"x")
+        assert flushed == []
+    assert {Path(one).name for one in flushed} == {"a", "b", "inner", tmp_path.name}
+    with atomic_write(tmp_path / "c") as file:
+        file.write(b"x")
+    assert len(flushed) == 6
