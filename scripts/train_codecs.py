@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument(
-        "--rgb", type=float, default=0.3, help="share of the time for the RGB VAE that both start from (0: a random one)"
+        "--rgb", type=float, default=0.3, help="share of the time for the RGB VAE that both start from (0: random)"
     )
     parser.add_argument("--width", type=int, default=8, help="channels of the VAE's finest level")
     parser.add_argument("--device", default="cpu")
