@@ -109,8 +109,9 @@ def main() -> None:
     pictures = (plan.draw(renderer) for plan in plans)
     held = [next(pictures) for _ in range(8)]
     vae = make_vae(args.width).to(args.device)
-    first = train(list(vae.parameters()), rgb_step(vae), pictures, rgb * seconds, 3e-3)
-    print(f"RGB VAE: {first} steps, {psnr(rgb_step(vae), held):.1f} dB on flattened pictures", flush=True)
+    if rgb > 0:
+        first = train(list(vae.parameters()), rgb_step(vae), pictures, rgb * seconds, 3e-3)
+        print(f"RGB VAE: {first} steps, {psnr(rgb_step(vae), held):.1f} dB on flattened pictures", flush=True)
     out = args.out / args.kind
     if args.kind == "alphavae":
         wide, settings = widen_rgb_vae(vae), AlphaVAELossSettings()
