@@ -6,7 +6,7 @@ RUN := $(BIN)/python -P
 READY := $(VENV)/.acetate-ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help demo ui test check fix clean
+.PHONY: help demo ui test check fix train clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test    the whole test suite (PYTEST_ARGS='-k word' narrows it)"
 	@echo "make check   lint, types, import layering, documentation blocks, the house's limits"
 	@echo "make fix     let ruff repair what it can and rewrite the generated documentation blocks"
+	@echo "make train   train the embedded model anew: DEVICE=cuda VAE_MINUTES=2 MINUTES=9 (docs/training.md)"
 	@echo "make clean   remove results and caches, keep .venv"
 
 # torch first and alone, at the pinned version: with it in place nothing else may pull another build of it.
@@ -41,6 +42,16 @@ check: $(READY)
 fix: $(READY)
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) scripts/check_docs.py --write
+
+# Codec, transformer, then a folder like weights/ in runs/embedded: goes on where it was stopped.
+DEVICE ?= cuda
+VAE_MINUTES ?= 2
+MINUTES ?= 9
+RESOLUTION ?= $(if $(filter cuda,$(DEVICE)),256,128)
+train: $(READY)
+	@$(RUN) scripts/train_vae.py --device $(DEVICE) --minutes $(VAE_MINUTES) --out runs/embedded/codec
+	@$(RUN) scripts/train_layers.py --device $(DEVICE) --minutes $(MINUTES) --vae runs/embedded/codec/vae --out runs/embedded/layers
+	@$(RUN) scripts/assemble_weights.py --vae runs/embedded/codec/vae --layers runs/embedded/layers --resolution $(RESOLUTION) --out runs/embedded/weights
 
 clean:
 	rm -rf out build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache *.egg-info

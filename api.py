@@ -16,12 +16,14 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
+from .layers.composite import to_float
 from .layers.document import Box, LayeredImage
 from .layers.edit import drop_empty, trim
 from .layers.io.picture import Picture, read_picture
 from .layers.recompose import recompose
 from .layers.resample import resize
 from .layers.upsample import upsample_layers
+from .layers.whole import keep_whole as keep_objects_whole
 from .models.registry import DEFAULT_MODEL
 from .progress import OnProgress, Phases
 from .report import build_report, provenance, recomposition_facts
@@ -38,6 +40,10 @@ MAX_LAYERS = 20
 AUTO_LAYERS = 8
 """Layers that ``layers="auto"`` runs with, where the model allows as many."""
 MAX_STEPS = 1000
+WHOLE_SIDE = 640
+"""Pixels along the longer side of the copy on which objects are kept whole."""
+MAX_TRIES = 16
+"""Most tries of ``best_of``: they run as one batch."""
 
 
 def decompose(
@@ -48,6 +54,8 @@ def decompose(
     prompt: str | None = None,
     steps: int | None = None,
     seed: int = 0,
+    best_of: int = 1,
+    keep_whole: bool | None = None,
     size: Literal["native", "model"] = "native",
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
@@ -57,6 +65,10 @@ def decompose(
 
     ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
     ``layers`` "auto" runs with as many layers as the model is good for and drops those that stay empty.
+    ``best_of``: so many tries with the seeds from ``seed`` on, all at once; the one whose layers come closest to the picture
+    by themselves is taken, and the report names its seed.
+    ``keep_whole``: put objects together that the model spread over several layers (``layers/whole.py``); by default where
+    the model's folder asks for it, as the embedded one's does.
     ``on_step`` sees every denoising step with a preview of the layers.
     ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
     "model" one at the size the model works at, equal to the picture scaled to that size. Layers above the background are
@@ -68,6 +80,8 @@ def decompose(
     """
     check_run(steps, seed)
     check_size(size)
+    if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_TRIES:
+        raise InputError(f"best_of must lie between 1 and {MAX_TRIES} tries, not {best_of!r}")
     picture = visible_picture(image)
     entry, stored = stored_settings(model)
     if layers != "auto":
@@ -82,16 +96,21 @@ def decompose(
             prompt=prompt,
             num_inference_steps=steps,
             seed=seed,
+            num_images_per_prompt=best_of,
             output_type="document",
             on_progress=relay_progress(phases, on_step),
             cancel=cancel,
         )
-    document = output.documents[0]
+    chosen = _closest(output.documents, picture)
+    document = output.documents[chosen]
+    if stored.get("keep_whole", False) if keep_whole is None else keep_whole:
+        with phases.during("whole"):
+            document = _with_whole_objects(document, picture, size)
     if layers == "auto":
         document = drop_empty(document)
     document, recomposed = matched(document, picture, size, phases)
-    arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size}
-    facts = run_facts("decompose", pipeline, seed, arguments)
+    arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size, "keep_whole": keep_whole}
+    facts = run_facts("decompose", pipeline, seed + chosen, arguments)
     return finished(document, facts, phases, recomposed)
 
 
@@ -203,6 +222,33 @@ def visible_picture(image: PictureLike) -> Picture:
             f"{name} is fully transparent: there is nothing to take apart, give a picture with content"
         )
     return picture
+
+
+def _closest(documents: Sequence[LayeredImage], picture: Picture) -> int:
+    """Which of the stacks is nearest to the picture at the stacks' size, by squared error of premultiplied values."""
+    if len(documents) == 1:
+        return 0
+    target = to_float(resize(picture.pixels, (documents[0].width, documents[0].height)))
+
+    def error(document: LayeredImage) -> float:
+        shown = to_float(np.asarray(document.flatten()))
+        colour = shown[..., :3] * shown[..., 3:] - target[..., :3] * target[..., 3:]
+        return float(np.square(colour).sum() + np.square(shown[..., 3] - target[..., 3]).sum())
+
+    return int(np.argmin([error(document) for document in documents]))
+
+
+def _with_whole_objects(document: LayeredImage, picture: Picture, size: str) -> LayeredImage:
+    """Objects are put together on a larger copy where the picture has more to say than the model saw: edges get finer."""
+    height, width = picture.pixels.shape[:2]
+    scale = min(1.0, WHOLE_SIDE / max(height, width))
+    wide, tall = max(1, round(scale * width)), max(1, round(scale * height))
+    if size == "model" or wide <= document.width or tall <= document.height:
+        wide, tall = document.width, document.height
+    shown = picture.pixels if (tall, wide) == (height, width) else resize(picture.pixels, (wide, tall))
+    if (wide, tall) != (document.width, document.height):
+        document = upsample_layers(document, shown)
+    return keep_objects_whole(document, shown)
 
 
 def matched(

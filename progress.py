@@ -17,7 +17,7 @@ OnProgress: TypeAlias = Callable[[str, int, int, "float | None"], None]
 """Called as ``on_progress(phase, step, steps, remaining)``: ``step`` of ``steps`` are done, ``remaining`` seconds are
 left of this phase, or None while nobody can know."""
 
-PHASES = ("load", "encode", "denoise", "decode", "upsample", "recompose")
+PHASES = ("load", "encode", "denoise", "decode", "whole", "upsample", "recompose")
 
 
 class Phases:

@@ -81,18 +81,21 @@ def recomposition_facts(report: RecomposeReport) -> dict[str, Any]:
 
 def peak_memory_mib() -> dict[str, float | None]:
     """The most memory this process has held so far, in MiB: of the machine, and of the accelerator where one was used."""
-    peaks: dict[str, float | None] = {"host": None, "accelerator": None}
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows has no getrusage
-        pass
-    else:
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        peaks["host"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    peaks: dict[str, float | None] = {"host": host_peak_mib(), "accelerator": None}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         peaks["accelerator"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return peaks
+
+
+def host_peak_mib() -> float | None:
+    """The machine's part of it. Safe in a thread beside one that is just loading torch."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no getrusage
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def write_report(report: dict[str, Any], path: str | Path) -> None:

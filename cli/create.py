@@ -37,6 +37,8 @@ def decompose(arguments: argparse.Namespace) -> int:
             prompt=arguments.prompt,
             steps=arguments.steps,
             seed=arguments.seed,
+            best_of=arguments.best_of,
+            keep_whole=arguments.keep_whole,
             size=arguments.size,
             on_progress=progress,
         ),

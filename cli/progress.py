@@ -12,6 +12,7 @@ LABELS = {
     "encode": "reading the input",
     "denoise": "finding the layers",
     "decode": "painting the layers",
+    "whole": "keeping objects whole",
     "upsample": "bringing layers to full size",
     "recompose": "matching the picture exactly",
     "write": "writing",

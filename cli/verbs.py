@@ -3,25 +3,10 @@ the tests are made from it."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from argparse import BooleanOptionalAction
 
-
-class Argument(NamedTuple):
-    """One option or positional, in argparse's terms."""
-
-    flags: tuple[str, ...]
-    settings: dict[str, Any]
-
-
-class Verb(NamedTuple):
-    """One command. ``run`` is ``module:function`` inside :mod:`acetate.cli`, imported when the command is given."""
-
-    name: str
-    usage: str
-    help: str
-    run: str
-    arguments: tuple[Argument, ...]
-    example: str
+from .render_verb import RENDER
+from .verb import Argument, Verb, argument
 
 
 def layer_count(text: str) -> int | str:
@@ -32,50 +17,46 @@ def layer_count(text: str) -> int | str:
 layer_count.__name__ = "number or auto"  # what argparse calls it in "invalid ... value"
 
 
-def _argument(*flags: str, **settings: Any) -> Argument:
-    return Argument(flags, settings)
-
-
 def _output(help: str) -> Argument:
-    return _argument("-o", "--output", metavar="OUT", required=True, help=help)
+    return argument("-o", "--output", metavar="OUT", required=True, help=help)
 
 
 LAYERED = "where to write: .psd, .psb, .ora, .zip, .pptx, a folder; or flattened: .png, .webp, .tiff"
-_MODEL = _argument(
+_MODEL = argument(
     "--model",
     metavar="M",
     default="tiny",
     help="a name that `acetate models` lists, or a folder (default: tiny)",
 )
-_STEPS = _argument("--steps", metavar="S", type=int, help="denoising steps (default: the model's own)")
-_SEED = _argument(
+_STEPS = argument("--steps", metavar="S", type=int, help="denoising steps (default: the model's own)")
+_SEED = argument(
     "--seed", metavar="K", type=int, default=0, help="the same seed gives the same bytes (default: 0)"
 )
-_REPORT = _argument(
+_REPORT = argument(
     "--report", metavar="R.json", help="also write what was done: seed, revision, timings, boxes, errors"
 )
-_QUIET = _argument("-q", "--quiet", action="store_true", help="no progress")
-_SIZE = _argument(
+_QUIET = argument("-q", "--quiet", action="store_true", help="no progress")
+_SIZE = argument(
     "--size",
     choices=("native", "model"),
     default="native",
     help="native: the picture's own size; model: the size the model works at (default: native)",
 )
-_CANVAS = _argument("--size", metavar="WxH", help="canvas in pixels (default: the model's own)")
-_JSON = _argument("--json", action="store_true", help="print JSON")
+_CANVAS = argument("--size", metavar="WxH", help="canvas in pixels (default: the model's own)")
+_JSON = argument("--json", action="store_true", help="print JSON")
 
 VERBS: tuple[Verb, ...] = (
     Verb(
         "decompose",
-        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--size native|model] "
-        "-o OUT [--report R.json]",
+        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--best-of N] "
+        "[--keep-whole] [--size native|model] -o OUT [--report R.json]",
         "take a picture apart into layers",
         "create:decompose",
         (
-            _argument(
+            argument(
                 "picture", metavar="IN", help="the picture: PNG, JPEG, WebP, TIFF … in any size and mode"
             ),
-            _argument(
+            argument(
                 "-n",
                 "--layers",
                 metavar="LAYERS",
@@ -84,11 +65,24 @@ VERBS: tuple[Verb, ...] = (
                 help="layers of the result, the background included, or auto (default: 4)",
             ),
             _MODEL,
-            _argument(
+            argument(
                 "--prompt", metavar="P", help="what the picture shows (default: the model looks for itself)"
             ),
             _STEPS,
             _SEED,
+            argument(
+                "--best-of",
+                metavar="N",
+                type=int,
+                default=1,
+                help="tries with the seeds from --seed on; the layers nearest to the picture are kept (default: 1)",
+            ),
+            argument(
+                "--keep-whole",
+                action=BooleanOptionalAction,
+                default=None,
+                help="put objects together that the model spread over several layers (default: as the model needs it)",
+            ),
             _SIZE,
             _output(LAYERED),
             _REPORT,
@@ -103,8 +97,8 @@ VERBS: tuple[Verb, ...] = (
         "make a layered picture from text",
         "create:generate",
         (
-            _argument("prompt", metavar="PROMPT", help="the whole scene in words"),
-            _argument(
+            argument("prompt", metavar="PROMPT", help="the whole scene in words"),
+            argument(
                 "--layer",
                 dest="layer",
                 metavar='"PROMPT@x0,y0,x1,y1"',
@@ -112,7 +106,7 @@ VERBS: tuple[Verb, ...] = (
                 default=[],
                 help="one layer above the background, bottom to top; the box in pixels may be left out",
             ),
-            _argument(
+            argument(
                 "-n",
                 "--layers",
                 metavar="LAYERS",
@@ -136,24 +130,24 @@ VERBS: tuple[Verb, ...] = (
         "make one layer of a document anew, or a new one, to fit the others",
         "create:complete",
         (
-            _argument("file", metavar="FILE", help="a layered document; its other layers stay as they are"),
-            _argument(
+            argument("file", metavar="FILE", help="a layered document; its other layers stay as they are"),
+            argument(
                 "--layer",
                 metavar="NAME",
                 help="the layer to make anew: its name, its id, or #0, the lowest (default: a new one on top)",
             ),
-            _argument(
+            argument(
                 "--add",
                 choices=("above", "below"),
                 help="make a new layer above or below that one instead; without --layer, above or below all",
             ),
-            _argument("--prompt", metavar="P", help="what the layer shows"),
-            _argument(
+            argument("--prompt", metavar="P", help="what the layer shows"),
+            argument(
                 "--box",
                 metavar="x0,y0,x1,y1",
                 help="where it is, in pixels (default: anywhere on the canvas)",
             ),
-            _argument("--scene", metavar="P", help="the whole scene in words"),
+            argument("--scene", metavar="P", help="the whole scene in words"),
             _MODEL,
             _STEPS,
             _SEED,
@@ -170,13 +164,13 @@ VERBS: tuple[Verb, ...] = (
         "lift an object with its shadow off its background",
         "create:extract",
         (
-            _argument("picture", metavar="IN", help="the picture, of any size and mode"),
-            _argument(
+            argument("picture", metavar="IN", help="the picture, of any size and mode"),
+            argument(
                 "--mask",
                 metavar="M.png",
                 help="a picture of the same size, white where the object is; it need not be tight",
             ),
-            _argument(
+            argument(
                 "--box", metavar="x0,y0,x1,y1", help="instead of a mask: a box around the object, in pixels"
             ),
             _MODEL,
@@ -195,7 +189,7 @@ VERBS: tuple[Verb, ...] = (
         "make a single transparent layer from text",
         "create:transparent",
         (
-            _argument("prompt", metavar="PROMPT", help="what the layer shows"),
+            argument("prompt", metavar="PROMPT", help="what the layer shows"),
             _CANVAS,
             _MODEL,
             _STEPS,
@@ -206,12 +200,13 @@ VERBS: tuple[Verb, ...] = (
         ),
         'acetate transparent "a red star" -o star.png',
     ),
+    RENDER,
     Verb(
         "inspect",
         "inspect FILE [--json]",
         "show a document's layers",
         "documents:inspect",
-        (_argument("file", metavar="FILE", help="a layered document or a flat picture"), _JSON),
+        (argument("file", metavar="FILE", help="a layered document or a flat picture"), _JSON),
         "acetate inspect poster.psd",
     ),
     Verb(
@@ -220,7 +215,7 @@ VERBS: tuple[Verb, ...] = (
         "merge all layers into one picture",
         "documents:flatten",
         (
-            _argument("file", metavar="FILE", help="a layered document"),
+            argument("file", metavar="FILE", help="a layered document"),
             _output("the picture to write: .png, .webp or .tiff"),
         ),
         "acetate flatten poster.psd -o poster.png",
@@ -231,8 +226,8 @@ VERBS: tuple[Verb, ...] = (
         "write a document in another format",
         "documents:convert",
         (
-            _argument("file", metavar="IN", help="a layered document"),
-            _argument("output", metavar="OUT", help="the document to write; its suffix names the format"),
+            argument("file", metavar="IN", help="a layered document"),
+            argument("output", metavar="OUT", help="the document to write; its suffix names the format"),
         ),
         "acetate convert poster.psd poster.ora",
     ),
@@ -242,8 +237,8 @@ VERBS: tuple[Verb, ...] = (
         "change layers: move, scale, rename, group …",
         "documents:edit",
         (
-            _argument("file", metavar="FILE", help="a layered document"),
-            _argument(
+            argument("file", metavar="FILE", help="a layered document"),
+            argument(
                 "operations", metavar="OP", nargs="+", help="operations, applied in order; listed below"
             ),
             _output("where to write the changed document"),
@@ -256,42 +251,42 @@ VERBS: tuple[Verb, ...] = (
         "open the studio: layers, stage and generator in the browser",
         "studio:serve",
         (
-            _argument(
+            argument(
                 "--host",
                 metavar="H",
                 default="127.0.0.1",
                 help="who may reach it (default: 127.0.0.1, this machine)",
             ),
-            _argument(
+            argument(
                 "--port", metavar="P", type=int, default=7860, help="0 takes a free one (default: 7860)"
             ),
-            _argument(
+            argument(
                 "--auth",
                 metavar="NAME:PASSWORD",
                 action="append",
                 default=[],
                 help="somebody who may log in; can be repeated (default: no login)",
             ),
-            _argument(
+            argument(
                 "--model",
                 metavar="M",
                 action="append",
                 default=[],
                 help="a model that visitors may choose; can be repeated (default: tiny)",
             ),
-            _argument(
+            argument(
                 "--store",
                 metavar="DIR",
                 help="where documents lie while in use (default: a temporary folder)",
             ),
-            _argument(
+            argument(
                 "--hours",
                 metavar="H",
                 type=float,
                 default=4.0,
                 help="unused documents are removed (default: 4)",
             ),
-            _argument(
+            argument(
                 "--max-upload",
                 metavar="MIB",
                 type=int,
@@ -307,28 +302,28 @@ VERBS: tuple[Verb, ...] = (
         "measure a model on held-out scenes, beside baselines",
         "bench:bench",
         (
-            _argument(
+            argument(
                 "what",
                 metavar="quality",
                 choices=("quality",),
                 help="what is measured: quality, the only one so far",
             ),
-            _argument(
+            argument(
                 "--scenes", metavar="N", type=int, default=200, help="how many held-out scenes (default: 200)"
             ),
             _MODEL,
             _STEPS,
-            _argument(
+            argument(
                 "--rows",
                 metavar="ROW,ROW",
                 help="parts of the table: codec, decompose, baselines, auto, generate, boxes, given, speed (default: all)",
             ),
-            _argument(
+            argument(
                 "--out",
                 metavar="DIR",
                 help="a folder for the contact sheets and the JSON (default: out/bench)",
             ),
-            _argument("--json", metavar="FILE", help="where the JSON goes (default: DIR/quality.json)"),
+            argument("--json", metavar="FILE", help="where the JSON goes (default: DIR/quality.json)"),
             _QUIET,
         ),
         "acetate bench quality --scenes 20 --rows decompose,baselines",

@@ -62,7 +62,11 @@ def _compress(levels: Tensor, steps: Tensor, halved: bool) -> Tensor:
         chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
         chroma = _rounded(chroma, _turns(0.5, 7 / 16, chroma.shape[-1], levels.device))
     luma, (blueness, redness) = luma[:, 0], (chroma[..., :height, :width] - 128).unbind(1)
-    rgb = (luma + 1.402 * redness, luma - 0.344136286 * blueness - 0.714136286 * redness, luma + 1.772 * blueness)
+    rgb = (
+        luma + 1.402 * redness,
+        luma - 0.344136286 * blueness - 0.714136286 * redness,
+        luma + 1.772 * blueness,
+    )
     return _rounded(torch.stack(rgb, 1)).clamp_(0, 255)
 
 

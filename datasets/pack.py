@@ -55,7 +55,13 @@ class PackedScenes:
 
 def _row(o: Placed) -> tuple[float, ...]:
     place = (*o.centre, o.size, np.cos(o.angle), np.sin(o.angle), -1.0 if o.flip else 1.0)
-    row = (*place, *(o.tint or o.gain), o.opacity, *(o.shadow or (0.0, 0.0, 0.01, 0.0)), *(o.rim or (0.0, 0.0, 0.0, 0.0)))
+    row = (
+        *place,
+        *(o.tint or o.gain),
+        o.opacity,
+        *(o.shadow or (0.0, 0.0, 0.01, 0.0)),
+        *(o.rim or (0.0, 0.0, 0.0, 0.0)),
+    )
     e = o.effects
     if e is None:
         return (*row, *_NO_EFFECTS)

@@ -215,9 +215,7 @@ def _placed(
     )
 
 
-def _large(
-    rng: np.random.Generator, settings: SceneSettings
-) -> tuple[float, tuple[float, float]] | None:
+def _large(rng: np.random.Generator, settings: SceneSettings) -> tuple[float, tuple[float, float]] | None:
     """Size and centre of a scene's large object, or None."""
     dice, size, x, y = rng.random(4).tolist()
     if dice >= settings.large_share:
@@ -275,7 +273,9 @@ class SceneSampler:
         drawn = int(rng.integers(self.settings.min_objects, self.settings.max_objects + 1))
         count = drawn if count is None else count
         entropy = [seed & 0xFFFFFFFF, seed >> 32, index]
-        large = _large(np.random.default_rng([*entropy, 6]), self.settings) if self.settings.large_share else None
+        large = (
+            _large(np.random.default_rng([*entropy, 6]), self.settings) if self.settings.large_share else None
+        )
         objects: list[Placed] = []
         for _ in range(40):
             if len(objects) == count:

@@ -38,7 +38,9 @@ def shade(picture: Tensor, batch: WindowTensors, height: int, width: int) -> Non
     if "rim" in casters:
         where = casters["rim"]
         top = picture[where]
-        rim = _rim(top[:, 3:], batch.numbers["rim"][where], batch.top[where], batch.left[where], height, width)
+        rim = _rim(
+            top[:, 3:], batch.numbers["rim"][where], batch.top[where], batch.left[where], height, width
+        )
         picture[where] = top + rim * (1 - top[:, 3:])
     bare = picture[:, 3:].clone() if casters.keys() - {"rim", "drop"} else picture[:, 3:]
     objects = picture.clone() if "reflection" in casters else picture

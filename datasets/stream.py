@@ -1,4 +1,4 @@
-"""Endless training crops from procedural scenes: described in worker processes, drawn by the process that owns the device."""
+"""Endless training crops from procedural scenes: described by workers, drawn by the process that owns the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .windows import view
 
 @dataclass(frozen=True, kw_only=True)
 class CropPlan:
-    """Two crops of every scene, of its picture and of one layer: ``layer`` (n,), ``left`` and ``top`` (n, 2) int64 pixels."""
+    """Two crops of every scene, of its picture and one layer: ``layer`` (n,), ``left`` and ``top`` (n, 2) int64 pixels."""
 
     packed: PackedScenes
     size: int
@@ -33,7 +33,12 @@ class CropPlan:
     def draw(self, renderer: Renderer) -> Tensor:
         """(2n, 4, crop, crop) straight RGBA in [-1, 1] on the renderer's device: all pictures, then all layers."""
         rendered = renderer.render(self.packed, self.size, self.size)
-        numbers = {"every": np.arange(len(self.packed)), "layer": self.layer, "left": self.left.T, "top": self.top.T}
+        numbers = {
+            "every": np.arange(len(self.packed)),
+            "layer": self.layer,
+            "left": self.left.T,
+            "top": self.top.T,
+        }
         at = send(numbers, renderer.device)
         pictures = (rendered.composite, rendered.layers[at["every"], at["layer"]])
         crops = [
@@ -78,7 +83,12 @@ class CropStream(IterableDataset[CropPlan]):
         corners = centres[:, None] * size - self.crop / 2 + rng.normal(0, self.crop / 4, (count, 2, 2))
         corners = np.clip(corners.round().astype(np.int64), 0, size - self.crop)
         return CropPlan(
-            packed=pack(scenes), size=size, crop=self.crop, layer=layer, left=corners[..., 0], top=corners[..., 1]
+            packed=pack(scenes),
+            size=size,
+            crop=self.crop,
+            layer=layer,
+            left=corners[..., 0],
+            top=corners[..., 1],
         )
 
 

@@ -39,18 +39,22 @@ def _codec(results: Results) -> list[Figure]:
 def _decompose(results: Results) -> list[Figure]:
     model = results.model
     l1, iou = (None, None) if model is None else (model.raw[0].l1, model.raw[0].iou)
+    bare = results.bare or model
     cleared = "" if model is None else f"alphas below 8/255 cleared: {model.cleared[0].l1:.3f}"
     cleared_iou = "" if model is None else f"alphas below 8/255 cleared: {model.cleared[0].iou:.3f}"
+    if results.bare is not None:
+        cleared += f"; the model alone: {results.bare.raw[0].l1:.3f}"
+        cleared_iou += f"; the model alone: {results.bare.raw[0].iou:.3f}"
     return [
         reached("decomposition, 0 merges: RGB L1", l1, 0.06, most=True, note=cleared),
         reached("decomposition, 0 merges: alpha soft IoU", iou, 0.85, note=cleared_iou),
         *_against_baselines(results),
         reached(
             "raw recomposition PSNR",
-            None if model is None else model.recomposition,
+            None if bare is None else bare.recomposition,
             28,
             form=DB,
-            note="before the exact solve",
+            note="the model's own layers, before the exact solve",
         ),
         _hidden_background(results),
         told("layers seen, off by (mean)", None if model is None else model.count_error, form="{:.2f}"),
@@ -159,7 +163,7 @@ def _speed(results: Results) -> list[Figure]:
 
 def comparison(results: Results) -> str:
     """All ways of taking the same scenes apart, one line each; empty when none was run."""
-    methods = [*([results.model] if results.model else []), *results.baselines]
+    methods = [one for one in (results.model, results.bare) if one is not None] + results.baselines
     methods += [results.through_codec] if results.through_codec else []
     if not methods:
         return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from .baselines import baselines, telea_background
@@ -23,6 +24,7 @@ from .runs import (
     decompose_scenes,
     generate_in_boxes,
     generate_scenes,
+    kept_whole,
 )
 from .scenes import EvaluationScene, evaluation_scenes
 from .scoring import score_method
@@ -79,10 +81,18 @@ class Bench:
         """Held-out pictures into their true number of layers."""
         with self.part("taking pictures apart") as watch:
             made = self.results.decomposed = decompose_scenes(models, self.results.scenes, watch)
-        seconds = self.results.seconds["taking pictures apart"]
+        seconds, scenes = self.results.seconds["taking pictures apart"], self.results.scenes
         with self.part("scoring the model"):
-            stacks = [one.layers for one in made]
-            self.results.model = score_method(models.name, stacks, self.results.scenes, seconds)
+            self.results.model = score_method(models.name, [one.layers for one in made], scenes, seconds)
+        if models.decompose.config.keep_whole:
+            with self.part("keeping objects whole"):
+                stacks = [kept_whole(models, scene, one.layers) for scene, one in zip(scenes, made, strict=True)]
+                self.results.decomposed = [replace(one, layers=stack) for one, stack in zip(made, stacks, strict=True)]
+            seconds += self.results.seconds["keeping objects whole"]
+            with self.part("scoring whole objects"):
+                self.results.bare = self.results.model
+                title = f"{models.name}, objects kept whole"
+                self.results.model = score_method(title, stacks, scenes, seconds)
 
     def auto(self, models: Models) -> None:
         """How many layers the model finds by itself."""

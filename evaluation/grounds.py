@@ -48,13 +48,15 @@ class GroundIndex:
     def __init__(self) -> None:
         import torch
 
-        from ..datasets.backgrounds import draw_backgrounds
+        from ..datasets.backgrounds import background_arrays, draw_backgrounds
         from ..datasets.pack import pack
+        from ..datasets.transfer import send
 
         drawn = _candidates(np.random.default_rng(SEED))
         self.looks = [look(background) for background in drawn]
         pixels = torch.zeros(len(drawn), 3, SIDE, SIDE)
-        draw_backgrounds(pack([Scene(background=background, objects=()) for background in drawn]), pixels)
+        packed = pack([Scene(background=background, objects=()) for background in drawn])
+        draw_backgrounds(send(background_arrays(packed), pixels.device), pixels)
         colours, patterns = _described(pixels.movedim(1, -1).numpy())
         self._scale = np.maximum(patterns.std(0), 1e-6) * np.sqrt(patterns.shape[1])
         self._features = self._joined(colours, patterns)

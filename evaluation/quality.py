@@ -64,7 +64,7 @@ class QualityReport:
     def as_dict(self) -> dict[str, Any]:
         """Everything, JSON-able."""
         results = self.results
-        methods = [results.model, *results.baselines, results.through_codec]
+        methods = [results.model, results.bare, *results.baselines, results.through_codec]
         single = {
             "codec": results.codec,
             "retrieval": results.retrieval,

@@ -60,6 +60,9 @@ class Results:
     codec: CodecScore | None = None
     through_codec: MethodScore | None = None
     model: MethodScore | None = None
+    """What `acetate decompose` makes before the exact solve: with objects kept whole, where the model asks for it."""
+    bare: MethodScore | None = None
+    """The model's own layers, where ``model`` is more than that."""
     baselines: list[MethodScore] = field(default_factory=list)
     absent: list[tuple[str, str]] = field(default_factory=list)
     telea: float | None = None

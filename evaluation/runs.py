@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..layers.composite import quantise
+from ..layers.composite import quantise, to_float
 from ..layers.document import Layer, LayeredImage
 from ..layers.edit import drop_empty
+from ..layers.whole import whole_layers
 from .scenes import EvaluationScene
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def count_scenes(models: Models, scenes: Sequence[EvaluationScene], watch: Watch
         return models.decompose(image=pictures, layers=most, height=models.size, width=models.size, **common)
 
     counts = []
-    for one in _in_batches(scenes, run, watch):
+    for scene, one in zip(scenes, _in_batches(scenes, run, watch), strict=True):
         size = one.layers[0].shape[:2]
-        stack = tuple(Layer(pixels=layer) for layer in one.layers)
+        stack = tuple(Layer(pixels=layer) for layer in kept_whole(models, scene, one.layers))
         counts.append(len(drop_empty(LayeredImage(height=size[0], width=size[1], layers=stack)).layers))
     return counts
 
@@ -126,6 +127,13 @@ def _complete(
         return models.complete(stacks, height=models.size, width=models.size, **common)
 
     return _in_batches(scenes, run, watch)
+
+
+def kept_whole(models: Models, scene: EvaluationScene, layers: np.ndarray) -> np.ndarray:
+    """The layers as `acetate decompose` hands them on: with objects kept whole, where the model asks for it."""
+    if not models.decompose.config.keep_whole:
+        return layers
+    return quantise(whole_layers(to_float(layers), to_float(scene.picture)[..., :3]), 8)
 
 
 def _common(models: Models, chosen: Sequence[EvaluationScene]) -> dict[str, Any]:

@@ -129,8 +129,8 @@ def _check_family(path: Path, index: Mapping[str, Any]) -> None:
     family = str(index.get("_class_name"))
     if family.startswith("Flux"):
         raise InputError(
-            f"{path} is a FLUX model ({family}), but the layered pipelines run Qwen-Image's; in Python, "
-            "RegionLayersPipeline runs FLUX with boxes. Give the folder of a layered Qwen model."
+            f"{path} is FLUX ({family}), but the layered pipelines run Qwen-Image's; in Python, RegionLayersPipeline "
+            "runs FLUX with boxes. Give the folder of a layered Qwen model."
         )
     if family.startswith(("StableDiffusion", "SD3", "ZImage", "PixArt")):
         raise InputError(

@@ -7,12 +7,12 @@ parameters); found ones from safetensors headers. Knows keys and shapes; not fol
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
@@ -52,6 +52,8 @@ class StoredTensor:
 
 def expected_shapes(model_class: Any, config: Mapping[str, Any]) -> dict[str, Shape]:
     """Every key of ``model_class.from_config(config)`` with its shape; nothing is allocated."""
+    import torch  # here, since whoever only looks at a folder needs none of it
+
     with torch.device("meta"):
         model = model_class.from_config(dict(config))
     return {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -59,7 +61,7 @@ def expected_shapes(model_class: Any, config: Mapping[str, Any]) -> dict[str, Sh
 
 def count_parameters(shapes: Mapping[str, Shape]) -> int:
     """How many numbers the tensors hold together."""
-    return sum(torch.Size(shape).numel() for shape in shapes.values())
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def weight_files(folder: Path, stem: str, remedy: str) -> list[Path]:

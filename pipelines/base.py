@@ -52,6 +52,7 @@ STORED = (
     "size_multiple",
     "max_layers",
     "transparent_fill",
+    "keep_whole",
 )
 
 
@@ -61,7 +62,8 @@ class LayersPipeline(ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMix
     The numbers are stored in model_index.json: ``default_resolution`` (square root of the working area in
     pixels), ``default_steps``, ``default_guidance``, ``text_guidance`` (for text to layers; None: the
     same), ``size_multiple`` (of the working sides, pixels),
-    ``max_layers``, and ``transparent_fill`` (colour in 0..1 that the VAE expects under alpha 0, None: any). Public
+    ``max_layers``, ``transparent_fill`` (colour in 0..1 that the VAE expects under alpha 0, None: any), and
+    ``keep_whole`` (its decompositions need :mod:`acetate.layers.whole`; read by whoever asks for documents). Public
     checkpoints that store none get the values of Qwen-Image-Layered. One pipeline
     serves one call at a time.
     """
@@ -86,6 +88,7 @@ class LayersPipeline(ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMix
         size_multiple: int = 32,
         max_layers: int = 20,
         transparent_fill: float | None = None,
+        keep_whole: bool = False,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -105,6 +108,7 @@ class LayersPipeline(ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMix
             size_multiple=size_multiple,
             max_layers=max_layers,
             transparent_fill=transparent_fill,
+            keep_whole=keep_whole,
         )
         self.model_name: str | None = None
         self.model_revision: str | None = None

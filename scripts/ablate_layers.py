@@ -1,8 +1,9 @@
-"""What pays in training the layered transformer: one short run a variant, all on the same scenes, judged by the same batches.
+"""What pays in training the layered transformer: a short run a variant, on the same scenes, judged by the same batches.
 
 `python -P scripts/ablate_layers.py --vae runs/vae/vae --device cuda --seconds 10`: prints a table of validation errors by
 task (velocity error of the averaged weights on held-out scenes at fixed noise) and writes it to --out as JSON. Every
-variant gets the same time, the same decay to zero, small grids only, and differs from the first in one thing.
+variant gets the same time (or, with --steps, the same number of steps: on a machine that others use, too), the same decay
+to zero, small grids only, and differs from the first in one thing.
 """
 
 from __future__ import annotations
@@ -35,19 +36,35 @@ from acetate.training.pool import Pool
 from acetate.training.tasks import TASKS, TaskSettings
 
 EVEN = dict.fromkeys(TASKS, FlowSettings(uniform=1.0))
-VARIANTS = ("base", "AdamW", "no alignment", "uniform noise levels", "clean head", "even weights", "more noise", "wide")
+VARIANTS = (
+    "base",
+    "AdamW",
+    "no alignment",
+    "uniform noise levels",
+    "clean head",
+    "even weights",
+    "more noise",
+    "ERW warm-up",
+    "TREAD",
+    "wide",
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--vae", type=Path, default=Path("weights/vae"))
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--steps", type=int, help="steps of every variant, instead of seconds")
+    parser.add_argument("--reuse", type=float, help="how often the pool serves a scene")
     parser.add_argument("--device", choices=tuple(PRESETS), default="cpu")
     parser.add_argument("--atlas", type=Path)
     parser.add_argument("--tokens", type=int)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--variants", nargs="*", default=VARIANTS, choices=VARIANTS, metavar="NAME")
+    parser.add_argument("--small", action="store_true", help="a smaller model: width 128, four blocks")
     parser.add_argument("--eager", action="store_true")
     args = parser.parse_args()
     preset = PRESETS[args.device]
@@ -63,26 +80,43 @@ def main() -> None:
     large = multiprocessing.Value("d", 0.0)
     tokenizer = LayersModel(words, ModelSettings(latent_channels=channels)).tokenizer
     stream = ChunkStream(atlas, tokenizer, settings=chosen, large=large)
-    held_out = ChunkStream(atlas, tokenizer, settings=chosen, large=multiprocessing.Value("d", 0.0), seed=1 << 41, held_out=True)
+    held_out = ChunkStream(
+        atlas, tokenizer, settings=chosen, large=multiprocessing.Value("d", 0.0), seed=1 << 41, held_out=True
+    )
     workers = int(preset["workers"]) if args.workers is None else args.workers
-    pool = Pool(loader(stream, workers=workers), Renderer(atlas, device), QwenRGBACodec(vae), size=int(preset["pool"]), reuse=float(preset["reuse"]))
+    pool = Pool(
+        loader(stream, workers=workers),
+        Renderer(atlas, device),
+        QwenRGBACodec(vae),
+        size=int(preset["pool"]),
+        reuse=args.reuse or float(preset["reuse"]),
+    )
     tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]) // 2)
     validation = validation_batches(pool, held_out, tasks.tokens)[: len(TASKS)]
     rows = {}
     for name in ("warming up", *args.variants):
         torch.manual_seed(0)
-        wide = {"heads": 4, "head_dim": 64, "axes": (8, 28, 28), "blocks": 6} if name == "wide" else {}
-        model = LayersModel(words, ModelSettings(latent_channels=channels, **wide)).to(device)
+        sizes = {
+            "small": (4, 32, (8, 12, 12), 4),
+            "large": (4, 56, (8, 24, 24), 8),
+            "wide": (4, 64, (8, 28, 28), 6),
+        }
+        size = "wide" if name == "wide" else "small" if args.small else "large"
+        chosen_sizes = dict(zip(("heads", "head_dim", "axes", "blocks"), sizes[size], strict=True))
+        model = LayersModel(words, ModelSettings(latent_channels=channels, **chosen_sizes)).to(device)
         model.clean_head = name == "clean head"
         if args.device == "cuda":
             model.hurry(compiled=not args.eager)
         settings = LoopSettings(
             minutes=args.seconds / 60,
+            steps=args.steps and (2 if name == "warming up" else args.steps),
             muon=name != "AdamW",
             align=0.0 if name == "no alignment" else 0.5,
             large=(0.0, 0.0),
-            average=0.98,
+            average=0.97,
             warm_up=20,
+            warm_blocks=0.15 if name == "ERW warm-up" else 0.0,
+            route=0.5 if name == "TREAD" else 1.0,
         )
         if name == "uniform noise levels":
             settings = replace(settings, flows=EVEN)
@@ -90,12 +124,25 @@ def main() -> None:
             more = {task: replace(flow, mean=flow.mean + 0.5) for task, flow in settings.flows.items()}
             settings = replace(settings, flows=more)
         chosen_tasks = replace(tasks, even_weights=name == "even weights")
-        trainer = Trainer(model, pool, validation, settings, chosen_tasks, accelerator, large, args.out / name.replace(" ", "_"))
+        trainer = Trainer(
+            model,
+            pool,
+            validation,
+            settings,
+            chosen_tasks,
+            accelerator,
+            large,
+            args.out / name.replace(" ", "_"),
+        )
         trainer.run()
         if name == "warming up":
             continue
         found = trainer.validate()
-        rows[name] = {"steps": trainer.step, "tokens": trainer.tokens, **{k: v for k, v in found.items() if k.count("_") == 1}}
+        rows[name] = {
+            "steps": trainer.step,
+            "tokens": trainer.tokens,
+            **{k: v for k, v in found.items() if k.count("_") == 1},
+        }
         print(name, rows[name], flush=True)
         (args.out / "table.json").write_text(json.dumps(rows, indent=1))
     columns = [f"val_{task}" for task in TASKS]

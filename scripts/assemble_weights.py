@@ -28,10 +28,16 @@ def main() -> int:
         "--layers", type=Path, default=Path("runs/layers"), help="folder written by scripts/train_layers.py"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
+    parser.add_argument(
+        "--resolution", type=int, default=256, help="pixels along a side of the model's own square"
+    )
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--shift", type=float, default=1.5, help="static shift of the sigma schedule")
     parser.add_argument("--guidance", type=float, default=1.0, help="for image to layers")
     parser.add_argument("--text-guidance", type=float, default=3.0)
+    parser.add_argument(
+        "--no-keep-whole", action="store_true", help="the model keeps objects whole by itself"
+    )
     args = parser.parse_args()
     dtype = torch.bfloat16
     pipeline = ImageToLayersPipeline(
@@ -43,13 +49,14 @@ def main() -> int:
         text_encoder=T5EncoderModel.from_pretrained(args.layers / "text_encoder", dtype=dtype),
         tokenizer=PreTrainedTokenizerFast.from_pretrained(args.layers / "tokenizer"),
         frame_embedding=FrameEmbedding.from_pretrained(args.layers / "frame_embedding", torch_dtype=dtype),
-        default_resolution=128,
+        default_resolution=args.resolution,
         default_steps=args.steps,
         default_guidance=args.guidance,
         text_guidance=args.text_guidance,
         size_multiple=16,
         max_layers=5,
         transparent_fill=0.5,
+        keep_whole=not args.no_keep_whole,
     )
     pipeline.save_pretrained(args.out, max_shard_size="14MB")
     total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())

@@ -40,14 +40,18 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here")
+    parser.add_argument(
+        "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"
+    )
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--effects", type=float, default=0.0, help="share of objects with each effect")
     args = parser.parse_args()
     torch.set_num_threads(1)
     device, cpu = torch.device(args.device), torch.device("cpu")
     shares = dict.fromkeys(("contact_share", "reflection_share", "glow_share"), args.effects)
-    sampler = SceneSampler(Atlas.load(args.atlas) if args.atlas else build_atlas(), settings=SceneSettings(**shares))
+    sampler = SceneSampler(
+        Atlas.load(args.atlas) if args.atlas else build_atlas(), settings=SceneSettings(**shares)
+    )
     renderer = Renderer(sampler.atlas, device)
     scenes = [sampler.scene(9, index) for index in range(args.batch)]
     packed = pack(scenes)

@@ -7,7 +7,9 @@ A generated block stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
+import json
 import os
 import re
 import shlex
@@ -23,6 +25,8 @@ from acetate.errors import AcetateError
 from acetate.layers.edit import OPERATIONS
 from acetate.layers.io import FORMATS
 from acetate.models.registry import MODELS
+from acetate.ui.actions import Studio
+from acetate.ui.endpoints import PLAIN, RUNS
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- begin: (\S+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
@@ -92,6 +96,27 @@ def models_table() -> str:
     return "\n".join(["| name | what it is | licence |", "| --- | --- | --- |", *rows])
 
 
+def studio_api() -> str:
+    rows = ["| endpoint | inputs | does |", "| --- | --- | --- |"]
+    for name in (*PLAIN, *RUNS, "export"):
+        action = getattr(Studio, name)
+        inputs = [
+            f"`{parameter.name}: {parameter.annotation}`"
+            + ("" if parameter.default is parameter.empty else f" = `{json.dumps(parameter.default)}`")
+            for parameter in list(inspect.signature(action).parameters.values())[2:]
+        ]
+        rows.append(
+            f"| `/{name}` | {', '.join(inputs)} | {' '.join((action.__doc__ or '').split()).replace('``', '`')} |".replace(
+                " | None", " or null"
+            )
+        )
+    rows.insert(
+        2,
+        "| `/open` | `document: file` | Open an uploaded PSD, PSB, OpenRaster, zip or flat picture as a new document. |",
+    )
+    return "\n".join(rows)
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "cli-table": cli_table,
     "cli-help": cli_help,
@@ -99,6 +124,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "formats": formats_table,
     "models": models_table,
     "operations": operations_table,
+    "studio-api": studio_api,
 }
 
 

@@ -65,7 +65,9 @@ def rgb_step(vae: AutoencoderKL) -> Step:
     return step
 
 
-def train(parameters: list[torch.nn.Parameter], step: Step, pictures: Iterator[Tensor], seconds: float, lr: float) -> int:
+def train(
+    parameters: list[torch.nn.Parameter], step: Step, pictures: Iterator[Tensor], seconds: float, lr: float
+) -> int:
     matrices = [p for p in parameters if p.ndim > 1 and min(p.shape[0], p[0].numel()) > 4]
     others = [p for p in parameters if not any(p is one for one in matrices)]
     optimiser, began, steps = Muon(matrices, others, lr=5 * lr, adamw_lr=lr), time.monotonic(), 0
@@ -86,7 +88,9 @@ def psnr(step: Step, held: list[Tensor]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=("alphavae", "layerdiffuse"))
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"))
     parser.add_argument("--minutes", type=float, default=60)
@@ -95,10 +99,12 @@ def main() -> None:
     )
     parser.add_argument("--width", type=int, default=8, help="channels of the VAE's finest level")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here")
+    parser.add_argument(
+        "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rehearse", action="store_true", help="two minutes from a random VAE, to see that everything works")
+    parser.add_argument("--rehearse", action="store_true", help="two minutes from a random VAE, to see that all works")
     args = parser.parse_args()
     seconds, rgb = (120.0, 0.0) if args.rehearse else (60 * args.minutes, args.rgb)
     torch.set_num_threads(args.threads)

@@ -33,7 +33,15 @@ from acetate.training.tasks import TASKS, TaskBatch, TaskSettings, make_batch
 
 PRESETS = {
     "cpu": {"tokens": 3072, "scenes": 32, "group": 8, "pool": 8, "workers": 1, "reuse": 4.0, "large": 0.0},
-    "cuda": {"tokens": 65536, "scenes": 512, "group": 128, "pool": 40, "workers": 13, "reuse": 4.0, "large": 0.85},
+    "cuda": {
+        "tokens": 65536,
+        "scenes": 512,
+        "group": 128,
+        "pool": 40,
+        "workers": 13,
+        "reuse": 4.0,
+        "large": 0.85,
+    },
 }
 
 
@@ -50,13 +58,17 @@ def validation_batches(pool: Pool, stream: ChunkStream, tokens: int) -> list[Tas
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--vae", type=Path, default=Path("weights/vae"))
     parser.add_argument("--start", type=Path, help="go on from the weights of this folder, such as weights/")
     parser.add_argument("--out", type=Path, default=Path("runs/layers"))
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--device", choices=tuple(PRESETS), default="cpu")
-    parser.add_argument("--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here")
+    parser.add_argument(
+        "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"
+    )
     parser.add_argument("--tokens", type=int, help="image tokens of one batch")
     parser.add_argument("--batches", type=int, default=3, help="batches a step")
     parser.add_argument("--workers", type=int, help="processes that describe scenes")
@@ -65,9 +77,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--average", type=float, default=0.999, help="decay of the weights' average")
     parser.add_argument("--images", type=float, help="share of image to layers among plain stacks")
-    parser.add_argument("--decay", type=float, default=0.4, help="last share of the time, in which the rate falls to zero")
+    parser.add_argument(
+        "--decay", type=float, default=0.4, help="last share of the time, in which the rate falls to zero"
+    )
     parser.add_argument("--align", type=float, default=0.5, help="weight of the alignment head at the start")
-    parser.add_argument("--align-until", type=float, default=0.4, help="share of the time at which it is let go")
+    parser.add_argument(
+        "--align-until", type=float, default=0.4, help="share of the time at which it is let go"
+    )
     parser.add_argument("--no-muon", action="store_true", help="AdamW for everything")
     parser.add_argument("--large", type=float, help="share of chunks on large grids at the end (256 pixels)")
     parser.add_argument("--eager", action="store_true", help="do not compile the blocks on a GPU")
@@ -113,13 +129,21 @@ def main() -> None:
         average=args.average,
         large=(min(0.1, final), final),
         seed=args.seed,
+        log_every=50 if args.device == "cuda" else 10,
+        validate_every=120.0 if args.device == "cuda" else 900.0,
     )
     tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]))
     if args.images is not None:
-        tasks = replace(tasks, stack=(args.images, *(share * (1 - args.images) / 0.4 for share in tasks.stack[1:])))
+        tasks = replace(
+            tasks, stack=(args.images, *(share * (1 - args.images) / 0.4 for share in tasks.stack[1:]))
+        )
     large.value = settings.large[0]
     args.out.mkdir(parents=True, exist_ok=True)
-    step = int(torch.load(args.out / "state.pt", map_location="cpu")["step"]) if (args.out / "state.pt").exists() else 0
+    step = (
+        int(torch.load(args.out / "state.pt", map_location="cpu")["step"])
+        if (args.out / "state.pt").exists()
+        else 0
+    )
     stream.start = step * 64
     workers = int(preset["workers"]) if args.workers is None else args.workers
     pool = Pool(
@@ -133,10 +157,22 @@ def main() -> None:
     if args.device == "cuda":
         model.hurry(compiled=not args.eager)
     validation = validation_batches(pool, held_out, tasks.tokens // 4)
-    trainer = Trainer(model, pool, validation[: len(TASKS) if not final else None], settings, tasks, accelerator, large, args.out)
+    trainer = Trainer(
+        model,
+        pool,
+        validation[: len(TASKS) if not final else None],
+        settings,
+        tasks,
+        accelerator,
+        large,
+        args.out,
+    )
     trainer.resume()
     torch.manual_seed(args.seed + trainer.step + accelerator.process_index)
-    print(f"ready after {time.monotonic() - began:.1f} s, {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    print(
+        f"ready after {time.monotonic() - began:.1f} s, {sum(p.numel() for p in model.parameters()):,} parameters",
+        flush=True,
+    )
     trainer.run()
 
 

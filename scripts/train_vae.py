@@ -59,11 +59,15 @@ def rate(share: float, steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/vae"))
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--device", choices=tuple(STAGES), default="cpu")
-    parser.add_argument("--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here")
+    parser.add_argument(
+        "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"
+    )
     parser.add_argument("--channels", type=int, default=16, help="latent channels")
     parser.add_argument("--workers", type=int, help="processes that describe scenes")
     parser.add_argument("--threads", type=int, default=1)
@@ -104,7 +108,14 @@ def main() -> None:
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
         if stage is None or share >= stage.until:
             stage = next(s for s in stages if share < s.until)
-            stream = CropStream(atlas, sizes=stage.sizes, crop=stage.crop, batch=stage.batch, seed=1 + args.seed + accelerator.process_index, start=step * 64)
+            stream = CropStream(
+                atlas,
+                sizes=stage.sizes,
+                crop=stage.crop,
+                batch=stage.batch,
+                seed=1 + args.seed + accelerator.process_index,
+                start=step * 64,
+            )
             plans = loader(stream, workers=workers)
         optimiser.scale_lr(rate(share, step - first))
         pixels = next(plans).draw(renderer)
@@ -134,7 +145,12 @@ def main() -> None:
 
 def save(out: Path, vae: AutoencoderKLQwenImage, optimiser: Muon, ema: EMA, step: int) -> float:
     """Write the state beside its place and rename it; returns the time."""
-    state = {"vae": vae.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state_dict(), "step": step}
+    state = {
+        "vae": vae.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "ema": ema.state_dict(),
+        "step": step,
+    }
     torch.save(state, out / "state.tmp")
     (out / "state.tmp").replace(out / "state.pt")
     return time.monotonic()

@@ -61,12 +61,14 @@ class GradientCosine:
     once the average falls below 0 (HASTE's rule)."""
 
     def __init__(self, weight: Tensor, keep: float = 0.7) -> None:
-        self.weight, self.keep, self.mean, self.ended = weight, keep, None, False
-        self.mean: float | None
+        self.weight, self.keep, self.ended = weight, keep, False
+        self.mean: float | None = None
 
     def update(self, loss: Tensor, extra: Tensor) -> None:
         """Take in one measurement; both graphs stay alive."""
-        gradients = [torch.autograd.grad(x, self.weight, retain_graph=True)[0].flatten() for x in (loss, extra)]
+        gradients = [
+            torch.autograd.grad(x, self.weight, retain_graph=True)[0].flatten() for x in (loss, extra)
+        ]
         cosine = float(F.cosine_similarity(*gradients, dim=0))
         self.mean = cosine if self.mean is None else self.keep * self.mean + (1 - self.keep) * cosine
         self.ended = self.ended or self.mean < 0

@@ -84,8 +84,14 @@ class FlashAttention(_JointAttention):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         width = query.shape[-1]
         if bias is not None:
-            one, hidden = torch.ones_like(query[..., :1]), bias[:, :, None, None].expand(-1, -1, query.shape[2], 1)
-            query, key = F.pad(torch.cat([query, one], -1), (0, 7)), F.pad(torch.cat([key, hidden], -1), (0, 7))
+            one, hidden = (
+                torch.ones_like(query[..., :1]),
+                bias[:, :, None, None].expand(-1, -1, query.shape[2], 1),
+            )
+            query, key = (
+                F.pad(torch.cat([query, one], -1), (0, 7)),
+                F.pad(torch.cat([key, hidden], -1), (0, 7)),
+            )
             value = F.pad(value, (0, 8))
         query, key, value = (x.transpose(1, 2) for x in (query, key, value))
         mixed = F.scaled_dot_product_attention(query, key, value, scale=width**-0.5)

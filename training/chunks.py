@@ -102,8 +102,8 @@ class ChunkStream(IterableDataset[Chunk]):
         held_out: bool = False,
     ) -> None:
         plain = SceneSettings(max_objects=6)
-        shares = {"contact_share": 0.25, "reflection_share": 0.15, "glow_share": 0.1}
-        cast = replace(plain, **shares, rim_share=0.15, vignette_share=0.25, large_share=0.15)
+        lit = replace(plain, contact_share=0.25, reflection_share=0.15, glow_share=0.1)
+        cast = replace(lit, rim_share=0.15, vignette_share=0.25, large_share=0.15)
         alone = replace(cast, contact_share=0.5, reflection_share=0.25)
         self.samplers = [
             SceneSampler(atlas, settings=chosen, held_out=held_out) for chosen in (plain, cast, alone)
@@ -139,7 +139,9 @@ class ChunkStream(IterableDataset[Chunk]):
             scenes = [sampler.scene(self.seed, first + i, count=objects) for i in range(count)]
         bare = None
         if kind == "object":
-            bare = pack([replace(s.without_effects(), objects=s.without_effects().objects[-1:]) for s in scenes])
+            bare = pack(
+                [replace(s.without_effects(), objects=s.without_effects().objects[-1:]) for s in scenes]
+            )
         scene_ids, layer_ids = self._captions(scenes, layers)
         return Chunk(
             kind=kind,
@@ -173,7 +175,9 @@ class ChunkStream(IterableDataset[Chunk]):
                 own = [*own[: layers - 1], " and ".join(own[layers - 1 :])]
             said += [*own, *([""] * (layers - len(own)))]
         shape = (len(scenes), layers, LAYER_TOKENS)
-        return self._ids([s.caption for s in scenes], PROMPT_TOKENS), self._ids(said, LAYER_TOKENS).reshape(shape)
+        return self._ids([s.caption for s in scenes], PROMPT_TOKENS), self._ids(said, LAYER_TOKENS).reshape(
+            shape
+        )
 
     def _ids(self, texts: list[str], length: int) -> np.ndarray:
         options = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "np"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -25,6 +26,7 @@ from .model import LayersModel, export
 from .muon import Muon
 from .pool import Pool
 from .processes import average_gradients
+from .routing import TokenRouting
 from .tasks import TaskBatch, TaskSettings, next_batch
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -32,13 +34,17 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopSettings:
-    """``minutes`` to train; ``batches`` a step, of one task each; shares of the time in 0..1.
+    """``minutes`` to train, or ``steps`` where runs must be comparable; ``batches`` a step, of one task each; shares of the
+    time in 0..1.
 
     ``align``: weight of the alignment head until ``align_until``, or until its gradient no longer agrees with the loss's.
+    ``warm_blocks``: share of the time at the start in which clean frames and the head alone teach the blocks below it (ERW,
+    arXiv 2504.10188). ``route``: share of noisy tokens that pass the middle blocks (TREAD), until the decay begins.
     ``large``: share of chunks on large grids at the start, and at the end of the hold. ``flows``: noise levels by task.
     """
 
     minutes: float
+    steps: int | None = None
     batches: int = 3
     warm_up: int = 80
     decay: float = 0.4
@@ -48,6 +54,8 @@ class LoopSettings:
     average: float = 0.999
     align: float = 0.5
     align_until: float = 0.4
+    warm_blocks: float = 0.0
+    route: float = 1.0
     large: tuple[float, float] = (0.1, 0.85)
     seed: int = 0
     log_every: int = 50
@@ -62,8 +70,10 @@ class LoopSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.minutes <= 0 or self.batches < 1:
-            raise ValueError("a run needs some minutes and at least one batch a step")
+        if self.minutes <= 0 or self.batches < 1 or (self.steps is not None and self.steps < 1):
+            raise ValueError("a run needs some minutes or steps, and at least one batch a step")
+        if not (0 < self.route <= 1 and 0 <= self.warm_blocks < 1):
+            raise ValueError("route must lie above 0 and at most 1, warm_blocks from 0 to below 1")
         for name in ("decay", "align_until"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share of the time and must lie in 0..1")
@@ -94,13 +104,25 @@ class Trainer:
         out: Path,
     ) -> None:
         self.model, self.pool, self.validation = model, pool, validation
-        self.settings, self.tasks, self.accelerator, self.large, self.out = settings, tasks, accelerator, large, out
+        self.settings, self.tasks, self.accelerator, self.large, self.out = (
+            settings,
+            tasks,
+            accelerator,
+            large,
+            out,
+        )
         matrices, others = model.groups()
         if not settings.muon:
             matrices, others = [], [*matrices, *others]
         self.optimiser = Muon(matrices, others, lr=settings.muon_lr, adamw_lr=settings.adamw_lr)
-        block = model.settings.blocks // 2
-        self.alignment = LayerAlignment(model.transformer, dim=model.settings.width, block=block, max_layers=6)
+        block, self.routing = model.settings.blocks // 2, None
+        if settings.route < 1:
+            # Two blocks at either end see everything; the head reads the last one before tokens part.
+            block, last = 1, model.settings.blocks - 1
+            self.routing = TokenRouting(model.transformer, first=2, last=last, keep=settings.route)
+        self.alignment = LayerAlignment(
+            model.transformer, dim=model.settings.width, block=block, max_layers=6
+        )
         self.alignment.to(accelerator.device)
         self.head = torch.optim.AdamW(self.alignment.parameters(), lr=2e-3)
         probe = model.transformer.transformer_blocks[block].img_mlp.net[2].weight
@@ -116,7 +138,7 @@ class Trainer:
         s, first, began = self.settings, self.step, time.monotonic()
         rng = np.random.default_rng([s.seed, self.step, self.accelerator.process_index])
         saved = checked = began
-        while (share := (time.monotonic() - began) / (60 * s.minutes)) < 1:
+        while (share := self._share(first, began)) < 1:
             self.large.value = s.large_share(share)
             self.optimiser.scale_lr(s.rate(share, self.step - first))
             self._step(rng, share)
@@ -133,17 +155,28 @@ class Trainer:
             self.log.write(step=self.step, share=1.0, **self.validate())
             export(self.model, self.ema.shadow, self.out)
 
+    def _share(self, first: int, began: float) -> float:
+        if self.settings.steps is not None:
+            return (self.step - first) / self.settings.steps
+        return (time.monotonic() - began) / (60 * self.settings.minutes)
+
     def _step(self, rng: np.random.Generator, share: float) -> None:
         s = self.settings
         self.optimiser.zero_grad(set_to_none=True)
         self.head.zero_grad(set_to_none=True)
         aligning = s.align if share < s.align_until and not self.cosine.ended else 0.0
+        warming = share < s.warm_blocks
         for number in range(s.batches):
             batch = next_batch(self.pool, self.tasks, rng)
+            while warming and batch.task != "image":
+                batch = next_batch(self.pool, self.tasks, rng)
             sigma = draw_sigma(len(batch), s.flows.get(batch.task, FlowSettings()), batch.latents.device)
-            loss = self.model(batch, sigma)
+            with self._routed(batch, share):
+                loss = self.model(batch, 0 * sigma if warming else sigma)
             total = loss
-            if aligning and batch.task == "image":
+            if warming:
+                total = self.alignment.loss(batch.layout, batch.coverage, batch.visible)
+            elif aligning and batch.task == "image":
                 extra = self.alignment.loss(batch.layout, batch.coverage, batch.visible)
                 if self.step % 100 == 0 and number == 0:
                     self.cosine.update(loss, extra)
@@ -157,14 +190,22 @@ class Trainer:
         average_gradients(self.accelerator, [*self.model.parameters(), *self.alignment.parameters()])
         self._sums.setdefault("norm", []).append(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
         self.optimiser.step()
-        if aligning:
+        if aligning or warming:
             self.head.step()
         self.ema.update(self.model)
         self.step += 1
 
+    def _routed(self, batch: TaskBatch, share: float) -> AbstractContextManager[None]:
+        routed = self.routing is not None and share < 1 - self.settings.decay
+        return self.routing.over(batch.layout) if self.routing is not None and routed else nullcontext()
+
     def _report(self, share: float, seconds: float) -> None:
         means = {k: float(torch.stack(v).mean()) for k, v in self._sums.items()}
-        counted = {"tokens": self.tokens, "scenes": self.pool.scenes, "tokens_per_second": self.tokens / seconds}
+        counted = {
+            "tokens": self.tokens,
+            "scenes": self.pool.scenes,
+            "tokens_per_second": self.tokens / seconds,
+        }
         cosine = {} if self.cosine.mean is None else {"cosine": self.cosine.mean}
         if self.accelerator.is_main_process:
             self.log.write(step=self.step, share=share, **means, **counted, **cosine)
@@ -178,7 +219,9 @@ class Trainer:
         result: dict[str, list[float]] = {}
         for i, batch in enumerate(self.validation):
             generator = torch.Generator().manual_seed(i)
-            tokens = pack_frames(self.model.backbone, batch.latents, batch.layout)[:, batch.layout.noisy_slice]
+            tokens = pack_frames(self.model.backbone, batch.latents, batch.layout)[
+                :, batch.layout.noisy_slice
+            ]
             noise = torch.randn(tokens.shape, generator=generator).to(tokens.device)
             for level in LEVELS:
                 sigma = torch.full((len(batch),), level, device=tokens.device)

@@ -116,7 +116,9 @@ class LayersModel(nn.Module):
         """Take over the weights of a folder of the same sizes and words, as a start for more training."""
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
         if tokenizer.get_vocab() != self.tokenizer.get_vocab():
-            raise ValueError(f"{folder} knows other words than these scenes use; train from the beginning instead")
+            raise ValueError(
+                f"{folder} knows other words than these scenes use; train from the beginning instead"
+            )
         kinds = (QwenImageTransformer2DModel, T5EncoderModel, FrameEmbedding)
         for name, kind in zip(PARTS, kinds, strict=True):
             getattr(self, name).load_state_dict(kind.from_pretrained(folder / name).float().state_dict())
@@ -153,7 +155,7 @@ class LayersModel(nn.Module):
     def groups(self) -> tuple[list[Tensor], list[Tensor]]:
         """Muon takes the blocks' attention and MLP matrices; modulation, heads and embeddings go to AdamW."""
         named = ("img_in", "txt_in", "proj_out", "norm_out", "time_text_embed")
-        heads = tuple(f"transformer.{name}" for name in named) + ("text_encoder", "frame_embedding")
+        heads = (*(f"transformer.{name}" for name in named), "text_encoder", "frame_embedding")
         modulation = tuple(
             f"transformer.transformer_blocks.{i}.{s}_mod"
             for i in range(self.settings.blocks)

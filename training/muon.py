@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .precision import native_bf16
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """For each matrix of (..., R, C), one with the same row and column space and singular values near 1, in bf16."""
+    """For each matrix of (..., R, C), one with the same row and column space and singular values near 1; in bf16 where the
+    device has it."""
     a, b, c = COEFFICIENTS
-    x = matrices.to(torch.bfloat16)
+    x = matrices.to(torch.bfloat16 if native_bf16(matrices.device) else torch.float32)
     transposed = x.shape[-2] > x.shape[-1]
     if transposed:
         x = x.mT

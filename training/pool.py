@@ -167,7 +167,9 @@ class Pool:
         )
 
     def _latents(self, frames: Tensor) -> Tensor:
-        return self._encode(frames.flatten(0, 1)).view(*frames.shape[:2], -1, *(s // 8 for s in frames.shape[-2:]))
+        return self._encode(frames.flatten(0, 1)).view(
+            *frames.shape[:2], -1, *(s // 8 for s in frames.shape[-2:])
+        )
 
     def _encode(self, pixels: Tensor) -> Tensor:
         size = max(1, (1 << (23 if pixels.is_cuda else 20)) // pixels[0, 0].numel())  # pixels at a time
@@ -177,7 +179,7 @@ class Pool:
 
 
 def loosened(mask: Tensor, rng: np.random.Generator) -> Tensor:
-    """Masks (B, 1, H, W) of 0 and 1 as people make them: a third as they are, a third grown by some pixels, a third boxes."""
+    """Masks (B, 1, H, W) of 0 and 1 as people make them: a third as they are, a third grown a little, a third boxes."""
     thirds = mask.split(-(-len(mask) // 3))
     grow = 2 * int(rng.integers(1, 1 + max(1, mask.shape[-1] // 24))) + 1
     parts = [thirds[0]]

@@ -98,7 +98,9 @@ class _Maker:
             return self._batch(task, layout, [0, 1, 2, 3], weights_as_stored=True)
         boxes = None if self.group is None else self.stored.boxes[self.group]
         layers = self.layers
-        extra = boxes is None and layers < self.settings.most_layers and self.rng.random() < self.settings.fewer
+        extra = (
+            boxes is None and layers < self.settings.most_layers and self.rng.random() < self.settings.fewer
+        )
         if task == "missing":
             layout = self._missing()
         elif task == "image":
@@ -211,4 +213,3 @@ def _nothing(count: int) -> np.ndarray:
     ids = np.zeros((count, PROMPT_TOKENS), np.int64)
     ids[:, 0] = EOS
     return ids
-

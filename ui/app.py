@@ -16,13 +16,18 @@ from .settings import StudioSettings
 
 TITLE = "acetate studio"
 TIDY_SECONDS = 30.0
-UPLOAD_SECONDS = 900
-"""How long Gradio keeps its own copies of exported files."""
+SESSIONS = 64
+"""Sessions that Gradio remembers. It makes one of 90 KB for every call and by default keeps 10000; ours hold nothing."""
+QUIET = {
+    "GRADIO_ANALYTICS_ENABLED": "False",  # nothing is told to others
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",  # and no statistics are kept of every call ...
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",  # ... or computed with pandas after each
+}
 
 
 def build(settings: StudioSettings) -> tuple[Any, Studio]:
     """The whole web application (FastAPI) and the studio inside. Raises InputError when gradio is missing."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.update(QUIET)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import gradio as gr
@@ -31,10 +36,9 @@ def build(settings: StudioSettings) -> tuple[Any, Studio]:
     from fastapi import FastAPI
 
     studio = Studio(settings)
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.store.root / "gradio")
-    blocks = gr.Blocks(
-        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(60, UPLOAD_SECONDS)
-    )
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.transit)
+    blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    blocks.state_session_capacity = SESSIONS
     with blocks:
         gr.HTML(
             html_template='<div id="acetate-studio" role="application" aria-label="acetate studio"></div>',

@@ -54,6 +54,16 @@ def put_above(doc: LayeredImage, selector: str | None, new: Node) -> LayeredImag
     return doc.with_layers(insert_at(doc.layers, (*path[:-1], path[-1] + 1), (new,)))
 
 
+def put_below(doc: LayeredImage, selector: str | None, new: Node) -> LayeredImage:
+    """A new node right below the named one, or beneath everything."""
+    if selector is None:
+        return doc.with_layers((new, *doc.layers))
+    path = doc.find_path(selector)
+    if node_at(doc.layers, path).clipping:
+        raise InputError("Below a clipped layer lies the one it is clipped to: choose that one instead.")
+    return doc.with_layers(insert_at(doc.layers, path, (new,)))
+
+
 def put_instead(doc: LayeredImage, selector: str, new: Node) -> LayeredImage:
     """A new node at the place of another, with its opacity, blend mode, visibility and clipping."""
     path = doc.find_path(selector)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from ..errors import InputError
 
 MAX_TEXT = 4000
 MAX_ITEMS = 200
+_BROKEN = re.compile("[\\0\ud800-\udfff]")
+"""No text has these: halves of characters come from broken clients, and no file or tokenizer takes them."""
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
 
 
@@ -47,7 +50,7 @@ def _value(value: Any, kind: Any, name: str) -> Any:
         if math.isfinite(value) and value == int(value) and abs(value) < 2**63:
             return int(value)
     elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        if kind is str and (len(value) > MAX_TEXT or "\0" in value):
+        if kind is str and (len(value) > MAX_TEXT or _BROKEN.search(value)):
             raise InputError(f"{name} must be a text of at most {MAX_TEXT} characters.")
         return value
     raise InputError(f"{name} must be {_WORDS.get(kind, kind.__name__)}, not {str(value)[:40]!r}.")

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 COOKIE = "acetate_visitor"
 PLAIN = ("session", "open_example", "document", "edit", "place", "undo", "redo", "close", "cancel")
-RUNS = ("decompose", "generate", "add_layer", "watch")
+RUNS = ("decompose", "generate", "complete", "extract", "watch")
 WATCH_SECONDS = 0.05
 _SECRET = re.compile(r"[A-Za-z0-9_-]{32,64}")
 UNKNOWN = "An error inside acetate; the log of the server says more."

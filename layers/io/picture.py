@@ -81,6 +81,17 @@ def read_picture(
             return _read_stream(file, name, path, limits)
 
 
+def picture_size(file: BinaryIO, name: str, limits: Limits = LIMITS) -> tuple[int, int]:
+    """(width, height) as the header of an open, flat picture says, before EXIF rotation; nothing is decoded.
+
+    Raises InputError for what :func:`read_picture` would refuse by the header alone: no picture, too large, animated.
+    """
+    with reading(name, "a picture"):
+        image = _open(file, name, limits)
+        _refuse_frames(image, name)
+        return image.size
+
+
 def _flatten(file: BinaryIO, name: str, path: Path | None, limits: Limits) -> Picture:
     from ..composite import flatten_array
     from . import open_stream

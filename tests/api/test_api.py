@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,15 @@ def test_auto_keeps_only_layers_that_hold_something(tiny_checkpoint: Path) -> No
     assert document.metadata["arguments"]["layers"] == "auto"
     with pytest.raises(acetate.InputError, match="number of layers"):
         acetate.decompose(picture, "many", model=str(tiny_checkpoint))  # type: ignore[arg-type]
+
+
+def test_the_best_of_some_tries_is_one_of_them_and_the_nearest(pixels: np.ndarray, tiny_checkpoint: Path) -> None:
+    run = partial(acetate.decompose, pixels, layers=2, model=str(tiny_checkpoint), size="model")
+    alone = [run(seed=seed) for seed in (5, 6, 7)]
+    best = run(seed=5, best_of=3)
+    errors = [one.metadata["report"]["recomposition"]["before"]["psnr"] for one in alone]
+    chosen = int(np.argmax(errors))
+    assert best.metadata["seed"] == 5 + chosen
+    assert best.metadata["report"]["recomposition"]["before"]["psnr"] == pytest.approx(errors[chosen], abs=0.05)
+    with pytest.raises(InputError, match="between 1 and 16"):
+        run(best_of=0)

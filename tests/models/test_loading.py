@@ -119,7 +119,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "no index": (remove("model_index.json"), ["model_index.json"]),
     "a FLUX model": (
         write("model_index.json", '{"_class_name": "FluxPipeline"}'),
-        ["is a FLUX model (FluxPipeline)", "RegionLayersPipeline"],
+        ["is FLUX (FluxPipeline)", "RegionLayersPipeline"],
     ),
     "another family": (
         write("model_index.json", '{"_class_name": "StableDiffusionXLPipeline"}'),

@@ -80,7 +80,7 @@ def visitor(chromium: Any, served: tuple[str, Studio]) -> Iterator[Callable[...,
         else:
             context = tab_of.context
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
         page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
         page.on("request", lambda request: outside(request.url))
@@ -96,6 +96,24 @@ def visitor(chromium: Any, served: tuple[str, Studio]) -> Iterator[Callable[...,
     for context in contexts:
         context.close()
     assert wrong == []
+
+
+@pytest.fixture
+def pause(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """``pause(n)``: the next run waits after step ``n`` until it is cancelled (a minute at most)."""
+    from acetate.ui.previews import Previews
+
+    show = Previews.__call__
+    armed: list[int] = []
+
+    def wait(self: Previews, progress: Any) -> None:
+        show(self, progress)
+        if armed and progress.done == armed[0]:
+            armed.clear()
+            self._job.cancel.wait(60)
+
+    monkeypatch.setattr(Previews, "__call__", wait)
+    return armed.append
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,11 @@ from studio_scenes import twenty_layers
 
 from acetate.errors import InputError
 from acetate.layers.composite import flatten_array
-from acetate.layers.document import Group, LayeredImage
+from acetate.layers.document import Group, Layer, LayeredImage
 from acetate.ui.actions import Studio, stem
 from acetate.ui.arrange import place
 from acetate.ui.checks import checked
+from acetate.ui.context import gap_at, reduced
 from acetate.ui.jobs import Job
 from acetate.ui.settings import StudioSettings
 
@@ -77,20 +78,100 @@ def test_splitting_a_layer_puts_a_group_in_its_place(studio: Studio, opened: dic
     assert np.abs(flatten_array(doc).astype(int) - before).max() <= 3
 
 
-def test_adding_and_redoing_a_layer(studio: Studio, opened: dict[str, Any]) -> None:
-    job = ended(studio, studio.add_layer("anna", opened["id"], "a red fish", box=[10, 10, 60, 50], steps=1))
+def test_an_automatic_number_of_layers(studio: Studio, opened: dict[str, Any]) -> None:
+    job = ended(studio, studio.decompose("anna", opened["id"], layers=None, steps=1))
     assert job.status == "done", job.error
-    doc = studio.store.get("anna", opened["id"]).state.doc
+    view = studio.document("anna", opened["id"])
+    assert 1 <= len(view["layers"]) <= 8 and view["facts"]["recomposition"]["after"]["max"] <= 1
+
+
+def test_adding_and_redoing_a_layer(studio: Studio, opened: dict[str, Any]) -> None:
+    document = opened["id"]
+    ground = pixels(studio, document)[0]
+    job = ended(studio, studio.complete("anna", document, "a red fish", box=[10, 10, 60, 50], steps=1))
+    assert job.status == "done", job.error
+    doc = studio.store.get("anna", document).state.doc
     added = doc.leaves()[-1]
     assert added.name == "a red fish" and added.provenance.prompt == "a red fish"
     x0, y0, x1, y1 = added.box
     assert x0 >= 8 and y0 >= 8 and x1 <= 62 and y1 <= 52
-    job = ended(
-        studio, studio.add_layer("anna", opened["id"], "a blue star", replace=added.id, steps=1, seed=3)
-    )
-    again = studio.store.get("anna", opened["id"]).state.doc.leaves()
-    assert job.status == "done" and len(again) == 2 and again[-1].name == "a red fish"
-    assert again[-1].provenance.prompt == "a blue star"
+    again = studio.complete("anna", document, "a blue star", layer=added.id, where="instead", steps=1, seed=3)
+    assert ended(studio, again).status == "done", again.error
+    leaves = studio.store.get("anna", document).state.doc.leaves()
+    assert len(leaves) == 2 and leaves[-1].name == "a red fish"
+    assert leaves[-1].provenance.prompt == "a blue star" and leaves[-1].box[0] >= x0 - 2
+    assert np.array_equal(leaves[0].pixels, ground)  # the given layer stays as it was
+
+
+def test_filling_behind_a_layer(studio: Studio, tmp_path: Path) -> None:
+    path = twenty_layers().save(tmp_path / "twenty.zip")
+    document = studio.open_file("anna", path, "twenty.zip")["id"]
+    before = studio.store.get("anna", document).state.doc
+    inner = next(node for _, node in before.walk() if node.name == "Layer 10")
+    job = ended(studio, studio.complete("anna", document, layer=inner.id, where="behind", steps=1))
+    assert job.status == "done", job.error
+    after = studio.store.get("anna", document).state.doc
+    place = after.find_path(inner.id)
+    filled = after.find("#" + ".".join(map(str, (*place[:-1], place[-1] - 1))))
+    assert filled.name == "Background" and isinstance(filled, Layer) and filled.box == after.box
+    assert len(after.leaves()) == len(before.leaves()) + 1
+
+
+def test_lifting_an_object_out_of_a_layer_and_of_the_picture(studio: Studio, opened: dict[str, Any]) -> None:
+    document = opened["id"]
+    before = flatten_array(studio.store.get("anna", document).state.doc).astype(int)
+    layer = opened["layers"][0]["id"]
+    job = ended(studio, studio.extract("anna", document, [8, 8, 44, 44], layer=layer, steps=1))
+    assert job.status == "done", job.error
+    doc = studio.store.get("anna", document).state.doc
+    assert isinstance(doc.layers[0], Group) and doc.layers[0].name == "poster"
+    assert np.abs(flatten_array(doc).astype(int) - before).max() <= 1
+    studio.undo("anna", document)
+    job = ended(studio, studio.extract("anna", document, [8, 8, 44, 44], steps=1))
+    doc = studio.store.get("anna", document).state.doc
+    assert job.status == "done" and [node.name for node in doc.layers] == ["Background", "Object"]
+    assert np.abs(flatten_array(doc).astype(int) - before).max() <= 1
+    with pytest.raises(InputError, match="outside"):
+        studio.extract("anna", document, [300, 300, 400, 400])
+
+
+@pytest.mark.parametrize(("below", "above", "most"), [(9, 5, 4), (1, 9, 4), (9, 1, 2), (1, 1, 1), (0, 7, 1)])
+def test_a_context_of_many_layers_shows_the_same(below: int, above: int, most: int) -> None:
+    leaves = [node.replace(blend="normal", clipping=False) for node in twenty_layers().leaves()]
+    doc = LayeredImage(width=96, height=96, layers=tuple(leaves[: below + above]))
+    gap = gap_at(doc, f"#{below - 1}" if below else None, "above" if below else "below")
+    given, place = reduced(doc, gap, most)
+    assert len(given.layers) <= most and 0 <= place <= len(given.layers)
+    assert np.abs(flatten_array(given).astype(int) - flatten_array(doc).astype(int)).max() <= 2
+
+
+def test_a_document_that_has_grown_too_large_gets_no_more_layers(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    studio = Studio(StudioSettings(store=tmp_path / "store", models=(str(tiny_checkpoint),), max_layers=30))
+    document = studio.open_file("anna", twenty_layers().save(tmp_path / "twenty.zip"), "twenty.zip")["id"]
+    record = studio.store.get("anna", document)
+    many = tuple(layer.replace(id="") for layer in record.state.doc.leaves() * 2)
+    record.change("Grow", lambda doc: doc.with_layers(many))
+    with pytest.raises(InputError, match="at most 30 layers"):
+        studio.complete("anna", document, "a fish")
+    studio.shut()
+
+
+def test_what_a_gap_sees() -> None:
+    doc = twenty_layers()
+    gap = gap_at(doc, "Layer 10", "instead")
+    expected = ["Background", *(f"Layer {n}" for n in range(5)), "Isolated"]
+    assert [node.name for node in gap.below] == [*expected, "Layer 11", "Layer 12", "Layer 13", "Layer 8"]
+    assert "Layer 9" not in str([node.name for node in gap.nodes])  # it is hidden
+    with pytest.raises(InputError, match="no other visible layer"):
+        gap_at(doc.with_layers(doc.layers[:1]), "Background", "instead")
+    with pytest.raises(InputError, match="goes above"):
+        gap_at(doc, None, "sideways")
+
+
+def pixels(studio: Studio, document: str) -> list[np.ndarray]:
+    return [layer.pixels for layer in studio.store.get("anna", document).state.doc.leaves()]
 
 
 def test_edits_export_and_growth(studio: Studio, opened: dict[str, Any]) -> None:
@@ -141,6 +222,7 @@ def test_types_are_checked(studio: Studio) -> None:
     bad: list[dict[str, Any]] = [
         {"document": 5}, {"layers": "3"}, {"layers": True}, {"layers": 1.5}, {"layers": float("inf")},
         {"prompt": "x" * 5000}, {"prompt": ["x"]}, {"seed": 10**40}, {"nonsense": 1}, {"document": "a\0b"},
+        {"prompt": "a\ud83d"},
     ]  # fmt: skip
     for arguments in bad:
         with pytest.raises(InputError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,11 @@ def test_every_endpoint_is_named_and_typed(client: Any) -> None:
     api = client.view_api(return_format="dict")["named_endpoints"]
     assert set(api) == {f"/{name}" for name in (*PLAIN, *RUNS, "open", "export")}
     types = {p["parameter_name"]: p["python_type"]["type"] for p in api["/decompose"]["parameters"]}
-    assert types["layers"] == "int" and types["document"] == "str" and "visitor" not in types
+    assert (
+        types["layers"] in ("int | None", "None | int")
+        and types["document"] == "str"
+        and "visitor" not in types
+    )
 
 
 def test_another_session_has_no_access(client: Any, served: Served, poster_file: Path) -> None:
@@ -62,47 +65,6 @@ def test_another_session_has_no_access(client: Any, served: Served, poster_file:
         with pytest.raises(AppError, match="no such document"):
             other.predict(document=view["id"], api_name=name)
     other.close()
-
-
-def test_nonsense_is_refused_in_words(served: Served) -> None:
-    """Wrong types, huge numbers, foreign ids and paths to every endpoint: an error event, no traceback, no file."""
-    import httpx
-
-    rng = random.Random(0)
-    nonsense: list[Any] = [
-        None, True, -1, 2**70, 1e308, "", "../../etc/passwd", "/etc/passwd", "x" * 9000, "\0", [], [[[]]], {},
-        {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, "A" * 24, ["rename:#0,x"], "#0", "zip",
-    ]  # fmt: skip
-    before = {path for path in Path("/etc").iterdir()}
-    with httpx.Client(base_url=served[0], timeout=30) as http:
-        for name in (*PLAIN, *RUNS, "open", "export"):
-            for _ in range(6):
-                data = [rng.choice(nonsense) for _ in range(rng.randint(0, 9))]
-                answer = http.post(f"gradio_api/call/{name}", json={"data": _finite(data)})
-                assert answer.status_code < 500, (name, data, answer.text[:300])
-                if answer.status_code != 200:
-                    continue
-                with http.stream("GET", f"gradio_api/call/{name}/{answer.json()['event_id']}") as events:
-                    text = _until_end(events)
-                assert "Traceback" not in text and "root:" not in text and 'File \\"' not in text, (
-                    name,
-                    data,
-                    text,
-                )
-    assert {path for path in Path("/etc").iterdir()} == before
-
-
-def _finite(data: list[Any]) -> list[Any]:
-    return [10**300 if value == 1e308 else value for value in data]
-
-
-def _until_end(events: Any) -> str:
-    text = ""
-    for line in events.iter_lines():
-        text += line + "\n"
-        if line.startswith("data:") and ("event: error" in text or "event: complete" in text):
-            break
-    return text
 
 
 def test_hostile_files_are_refused_and_leave_nothing(studio_files: Studio, tmp_path: Path) -> None:
@@ -149,6 +111,23 @@ def studio_files(tmp_path: Path) -> Iterator[Studio]:
     studio.shut()
 
 
+def test_calls_leave_no_sessions_behind(served: Served) -> None:
+    """Gradio makes a session of some 90 KB for every call, and would keep 10000 of them."""
+    import gc
+
+    import httpx
+    from gradio.state_holder import SessionState
+
+    from acetate.ui.app import SESSIONS
+
+    with httpx.Client(base_url=served[0], timeout=60) as http:
+        for _ in range(SESSIONS + 20):
+            event = http.post("gradio_api/call/cancel", json={"data": []}).json()["event_id"]
+            assert "complete" in http.get(f"gradio_api/call/cancel/{event}").text
+    gc.collect()
+    assert sum(isinstance(one, SessionState) for one in gc.get_objects()) <= SESSIONS + 8
+
+
 def test_login_closes_page_api_and_pixels(tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
@@ -192,4 +171,5 @@ def test_the_documented_example_runs(served: Served, capsys: pytest.CaptureFixtu
     )
     exec(compile(block, "docs/studio.md", "exec"), {})
     printed = capsys.readouterr().out
-    assert "done" in printed and printed.rstrip().endswith("poster.psd")
+    assert "done" in printed and "poster.psd\n" in printed
+    assert printed.rstrip().endswith("['Background', 'Layer 1', 'Layer 2']")

@@ -1,7 +1,8 @@
 // Pointer and arrow keys on the stage: select, move, scale, rotate, pan, zoom, draw boxes. Turns gestures into edits;
 // the server is told once, on release.
 import { bounds, unite } from "./composite.js";
-import { find } from "./tree.js";
+import { hue, shifted, stretched } from "./regions.js";
+import { find, outermost } from "./tree.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const CORNERS = [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0.5, 1], [0, 1], [0, 0.5]];
@@ -40,14 +41,20 @@ export class Gestures {
     if (event.button === 1 || app.spaceDown) return this.track(event, (x, y, dx, dy, mx, my) => this.stage.pan(mx, my));
     if (event.button !== 0) return;
     const handle = event.target.dataset?.handle;
-    if (app.tool === "region") return this.region(event, start, event.target.dataset?.region);
+    if (app.tool === "region") return this.region(event, start, event.target.dataset?.region ?? event.target.dataset?.corner, "corner" in event.target.dataset);
     if (handle) return this.transform(event, start, handle);
     this.flush();
     const id = this.under(start);
     if (!id) return app.select([]);
     if (event.shiftKey) return app.select([...app.selection, id]);
     if (!app.selection.has(id)) app.select([id]);
-    this.move(event, id);
+    this.move(event, this.movable(id));
+  }
+
+  // What moves with a node: the whole selection where it is part of it; nothing that is locked, nothing twice.
+  movable(id) {
+    const { selection, view } = this.app, chosen = selection.has(id) ? selection : new Set([id]);
+    return outermost(view, chosen).filter((one) => !find(view, one).node.locked);
   }
 
   // A click inside the selected node keeps it, else the topmost layer is taken.
@@ -92,14 +99,13 @@ export class Gestures {
     this.viewport.addEventListener("pointercancel", stop, { once: true });
   }
 
-  move(event, id) {
-    const entry = find(this.app.view, id);
-    if (entry.node.locked) return;
+  move(event, ids) {
+    if (!ids.length) return;
     let began = false, dx = 0, dy = 0;
     this.track(event, (x, y, tx, ty) => {
       if (!began) {
-        this.stage.begin(id);
-        began = true;
+        began = this.stage.begin(ids);
+        if (!began) return;
       }
       dx = Math.round(tx / this.stage.zoom);
       dy = Math.round(ty / this.stage.zoom);
@@ -107,7 +113,7 @@ export class Gestures {
       this.stage.moveBy(dx, dy);
       this.draw(dx, dy);
     }, (moved) => {
-      if (began && moved && (dx || dy)) this.app.moveNode(id, dx, dy);
+      if (began && moved && (dx || dy)) this.app.moveNodes(ids, dx, dy);
       else this.stage.end();
       this.draw();
     });
@@ -115,12 +121,12 @@ export class Gestures {
 
   // Arrow keys: shown at once, told to the server when the keys have come to rest.
   nudge(dx, dy) {
-    const id = [...this.app.selection][0], entry = id && find(this.app.view, id);
-    if (!entry || entry.node.locked || !this.stage.size) return;
-    if (this.nudged?.id !== id) {
+    const [first] = this.app.selection, ids = first && this.app.view ? this.movable(first) : [];
+    if (!ids.length || !this.stage.size) return;
+    if (this.nudged?.ids.join() !== ids.join()) {
       this.flush();
-      if (!this.stage.begin(id)) return;
-      this.nudged = { id, dx: 0, dy: 0 };
+      if (!this.stage.begin(ids)) return;
+      this.nudged = { ids, dx: 0, dy: 0 };
     }
     this.nudged.dx += dx;
     this.nudged.dy += dy;
@@ -135,14 +141,14 @@ export class Gestures {
     const nudged = this.nudged;
     this.nudged = null;
     if (!nudged) return;
-    if (nudged.dx || nudged.dy) this.app.moveNode(nudged.id, nudged.dx, nudged.dy);
+    if (nudged.dx || nudged.dy) this.app.moveNodes(nudged.ids, nudged.dx, nudged.dy);
     else this.stage.end();
   }
 
   transform(event, start, handle) {
     this.flush();
     const [id] = this.app.selection, { stage } = this;
-    if (!stage.begin(id)) return;
+    if (!stage.begin([id])) return;
     const [x0, y0, x1, y1] = stage.motion.box, middle = stage.toViewport((x0 + x1) / 2, (y0 + y1) / 2);
     const half = [((x1 - x0) / 2) * stage.zoom, ((y1 - y0) / 2) * stage.zoom];
     let fx = 1, fy = 1, degrees = 0;
@@ -166,7 +172,7 @@ export class Gestures {
     });
   }
 
-  region(event, start, index) {
+  region(event, start, index, corner) {
     const { app, stage } = this, [w, h] = stage.size;
     const clamp = ([x, y]) => [Math.min(w, Math.max(0, Math.round(x))), Math.min(h, Math.max(0, Math.round(y)))];
     const from = clamp(stage.toDocument(...start));
@@ -174,10 +180,7 @@ export class Gestures {
     let box = null;
     this.track(event, (x, y, tx, ty) => {
       if (old) {
-        const [x0, y0, x1, y1] = old.box;
-        const dx = Math.round(Math.min(w - x1, Math.max(-x0, tx / stage.zoom)));
-        const dy = Math.round(Math.min(h - y1, Math.max(-y0, ty / stage.zoom)));
-        app.regions[index].box = [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
+        app.regions[index].box = (corner ? stretched : shifted)(old.box, tx / stage.zoom, ty / stage.zoom, stage.size);
       } else {
         const to = clamp(stage.toDocument(x, y));
         box = [Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.max(from[0], to[0]), Math.max(from[1], to[1])];
@@ -204,7 +207,7 @@ export class Gestures {
       if (box) parts.push(...this.frame(box, dx, dy, change, app.selection.size === 1 && !locked));
     }
     if (stage.size && app.regionsShown()) {
-      app.regions.forEach((region, index) => parts.push(...this.box(region.box, index)));
+      app.regions.forEach((region, index) => region.box && parts.push(...this.box(region.box, index)));
       if (fresh) parts.push(...this.box(fresh, app.regions.length));
     }
     this.overlay.replaceChildren(...parts);
@@ -233,16 +236,12 @@ export class Gestures {
 
   box(box, index) {
     const [x0, y0] = this.stage.toViewport(box[0], box[1]), [x1, y1] = this.stage.toViewport(box[2], box[3]);
-    const hue = (index * 67 + 205) % 360, region = this.app.regions[index];
-    const group = made("g", { class: "region", style: `--hue:${hue}` });
+    const region = this.app.regions[index], group = made("g", { class: "region", style: `--hue:${hue(index)}` });
     group.append(made("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, "data-region": index }));
-    group.append(made("rect", { x: x0, y: y0, width: 20, height: 18, class: "flag" }));
-    const number = made("text", { x: x0 + 10, y: y0 + 13, class: "number" });
-    number.textContent = index + 1;
-    const words = made("text", { x: x0 + 26, y: y0 + 13, class: "words" });
-    const room = Math.floor((x1 - x0 - 30) / 7), prompt = region?.prompt ?? "";
-    words.textContent = prompt.length > room ? `${prompt.slice(0, Math.max(0, room - 1))}…` : prompt;
-    group.append(number, words);
+    const tag = made("foreignObject", { x: x0, y: y0, width: Math.max(20, x1 - x0), height: 18 });
+    tag.innerHTML = `<div class="tag"><b>${index + 1}</b><span></span></div>`;
+    tag.querySelector("span").textContent = region?.prompt ?? "";
+    group.append(tag, made("rect", { x: x1 - 5, y: y1 - 5, width: 10, height: 10, class: "corner", "data-corner": index }));
     return [group];
   }
 }

@@ -16,6 +16,7 @@ const paths = {
   duplicate: "M5.500 5.500h8v8h-8zM3 10.500h-.500v-8h8V3",
   merge: "M3 3.500h10M8 5.500v6M5.500 9 8 11.500 10.500 9M3 13.500h10",
   split: "M2.500 5 8 2.500 13.500 5 8 7.500zM2.500 11 8 8.500l5.500 2.500L8 13.500z",
+  behind: "M5.500 2.500h8v8h-8zM2.500 5.500v8h8M8 6.500h3M9.500 5v3",
   again: "M13 8a5 5 0 1 1-1.600-3.700M13 2.500v3h-3",
   remove: "M3 4.500h10M6.500 4.500V3h3v1.500M4.500 4.500l.600 9h5.800l.600-9M7 7v4M9 7v4",
   close: "m4 4 8 8M12 4l-8 8",
@@ -35,3 +36,6 @@ export const icon = (name) =>
 
 export const button = (name, label, action, extra = "") =>
   `<button type="button" class="icon" data-action="${action}" aria-label="${label}" title="${label}" ${extra}>${icon(name)}</button>`;
+
+export const worded = (name, words, action, title) =>
+  `<button type="button" data-action="${action}" aria-label="${title}" title="${title}">${icon(name)} ${words}</button>`;

@@ -1,7 +1,9 @@
 // Buttons and keys of the whole page, and files dropped on it.
+import { outermost } from "./tree.js";
 
 export function keys(app) {
   const { root, stage } = app;
+  const outer = () => outermost(app.view, app.selection);  // a group counts with all that is inside
   const actions = {
     "open": () => root.querySelector("input.file").click(),
     "close": () => app.closeDocument(),
@@ -21,9 +23,9 @@ export function keys(app) {
     "help": () => root.querySelector("dialog.help").showModal(),
     "cancel": () => app.cancel(),
     "fit": () => stage.fit(),
-    "group": () => app.selection.size && app.edit([`group:Group,${[...app.selection].join(",")}`]),
+    "group": () => app.edit([`group:Group,${outer().join(",")}`]),
     "ungroup": () => app.edit([`ungroup:${app.selected().id}`]),
-    "duplicate": () => app.each((id) => `duplicate:${id}`),
+    "duplicate": () => app.edit(outer().map((id) => `duplicate:${id}`)),
     "merge-down": () => app.edit([`merge-down:${app.selected().id}`]),
     "up": () => app.step(1),
     "down": () => app.step(-1),
@@ -32,20 +34,21 @@ export function keys(app) {
       app.edit([`${node.clipping ? "unclip" : "clip"}:${node.id}`], new Set([node.id]), { clipping: !node.clipping });
     },
     "flip": () => app.edit([`flip:${app.selected().id},horizontal`]),
-    "split": () => app.run("decompose", [app.view.id, 3, app.selected().id, null, ...app.tasks.settings()]),
+    "split": () => app.run("decompose", [app.view.id, app.tasks.layers, app.selected().id, null, ...app.tasks.settings()]),
     "again": () => {
-      const node = app.selected(), [model, steps, seed] = app.tasks.settings();
-      const fresh = node.seed === null || node.seed === undefined ? seed + 1 : node.seed + 1;
-      app.run("add_layer", [app.view.id, node.prompt, null, node.id, model, steps, fresh]);
+      const node = app.selected(), [model, steps, seed] = app.tasks.settings(), fresh = (node.seed ?? seed) + 1;
+      app.run("complete", [app.view.id, node.prompt ?? null, node.id, "instead", null, null, model, steps, fresh]);
     },
-    "delete": () => app.each((id) => `delete:${id}`),
+    "behind": () => app.run("complete", [app.view.id, null, app.selected().id, "behind", null, null, ...app.tasks.settings()]),
+    "delete": () => app.edit(outer().map((id) => `delete:${id}`)),
   };
-  const needsLayer = new Set(["ungroup", "duplicate", "merge-down", "clip", "flip", "split", "again", "delete", "group"]);
-  const act = (name) => (needsLayer.has(name) && !app.selected() ? null : actions[name]());
+  const needsLayer = new Set(["ungroup", "duplicate", "merge-down", "clip", "flip", "split", "again", "behind", "delete", "group"]);
+  const off = (name) => needsLayer.has(name) && (!app.selected() || root.querySelector(`.actions [data-action="${name}"]`).disabled);
+  const act = (name) => (off(name) ? null : actions[name]());
 
   root.addEventListener("click", (event) => {
     const element = event.target.closest("[data-action]");
-    if (element && !element.disabled) act(element.dataset.action);
+    if (element && !element.disabled && !element.closest("dialog")) act(element.dataset.action);
     const example = event.target.closest("[data-example]");
     if (example) app.openExample(example.dataset.example);
   });

@@ -126,9 +126,9 @@ class App {
     this.local(this.selection, (node) => ({ ...node, ...properties }));
   }
 
-  moveNode(id, dx, dy) {
-    this.local(new Set([id]), (node) => moved(node, dx, dy));
-    return this.request("edit", this.view.id, [`move:${id},${dx},${dy}`]);
+  moveNodes(ids, dx, dy) {
+    this.local(new Set(ids), (node) => moved(node, dx, dy));
+    return this.request("edit", this.view.id, ids.map((id) => `move:${id},${dx},${dy}`));
   }
 
   place(id, parent, index) {
@@ -178,7 +178,10 @@ class App {
       return;
     }
     this.status.say(`Opening ${file.name} …`);
-    await api.open(file).then((view) => this.setView(view), (error) => this.toast(error.message));
+    const view = await api.open(file).catch((error) => this.toast(error.message));
+    if (view) await this.setView(view);
+    const lost = view?.facts.dropped ?? [];
+    if (lost.length) this.toast(`Not taken over from ${file.name}: ${lost.slice(0, 5).join("; ")}${lost.length > 5 ? `; and ${lost.length - 5} more` : ""}.`);
     this.status.render();
   }
 
@@ -214,22 +217,22 @@ class App {
   // -- regions
 
   regionsShown() {
-    return this.tasks.task !== "decompose" && (this.tool === "region" || this.tasks.task === "generate");
+    return this.tasks.task !== "decompose";
   }
 
   addRegion(box) {
     if (this.tasks.task === "decompose") this.tasks.choose(this.view ? "add" : "generate");
-    if (this.tasks.task === "add") this.regions = [{ box, prompt: "" }];
-    else this.regions.push({ box, prompt: "" });
+    if (this.tasks.task === "generate") this.regions.push({ box, prompt: "" });
+    else this.regions = [{ box, prompt: "" }];
     this.tasks.fit();
     this.changed("regions");
-    this.root.querySelector(`.regions li[data-index="${this.regions.length - 1}"] input`)?.focus();
+    this.root.querySelector(`.regions li[data-index="${this.regions.length - 1}"] input:not([hidden])`)?.focus();
   }
 
   taskChanged() {
     this.regions = [];
     if (this.tasks.task === "generate") this.selection.clear();
-    this.setTool(this.tasks.task === "generate" ? "region" : "move");
+    this.setTool(this.tasks.task === "generate" || this.tasks.task === "lift" ? "region" : "move");
     this.changed("document");
   }
 
@@ -244,7 +247,8 @@ class App {
 
   // An empty canvas of the asked size, to draw boxes on before there is a picture.
   showArtboard() {
-    this.regions = this.regions.filter(({ box }) => box[2] <= this.tasks.size[0] && box[3] <= this.tasks.size[1]);
+    const [width, height] = this.tasks.size;
+    this.regions = this.regions.filter(({ box }) => !box || (box[2] <= width && box[3] <= height));
     this.changed("document");
   }
 

@@ -1,10 +1,10 @@
 // The markup of the studio. Knows no behaviour.
-import { button, icon } from "./icons.js";
+import { button, icon, worded } from "./icons.js";
 
 export const SHORTCUTS = [
   ["Move and select", "V"], ["Draw boxes", "B"], ["Show one layer alone", "S"], ["Show or hide the layer", "H"],
   ["Lock or unlock the layer", "L"], ["Move by 1 pixel, by 10", "arrows, Shift + arrows"],
-  ["Layer up, down in the stack", "] and ["], ["Next, previous layer", "Tab on a row, ↑ ↓"], ["Rename", "F2 or Enter"],
+  ["Several layers", "Ctrl + click, Shift + click"], ["Layer up, down in the stack", "] and ["], ["Next, previous layer", "Tab on a row, ↑ ↓"], ["Rename", "F2 or Enter"],
   ["Duplicate", "Ctrl + D"], ["Group", "Ctrl + G"], ["Merge down", "Ctrl + E"], ["Delete", "Del"],
   ["Undo, redo", "Ctrl + Z, Ctrl + Shift + Z"], ["Fit, 100 %", "F, 1"], ["Zoom", "+ and −, Ctrl + wheel"],
   ["Pan", "wheel, Space + drag"], ["Before and after", "C"], ["Run", "Ctrl + Enter"], ["Cancel the run", "Esc"], ["This sheet", "?"],
@@ -65,12 +65,16 @@ export const page = () => `
       <input type="number" min="0" max="100" value="100" aria-label="Opacity in percent" disabled></label>
   </div>
   <div class="tree" role="tree" aria-label="Layers, top to bottom" aria-multiselectable="true"></div>
+  <div class="actions words" role="toolbar" aria-label="Model on this layer">
+    ${worded("split", "Split", "split", "Split this layer again: its parts come as a group")}
+    ${worded("again", "Redo", "again", "Redo this layer, so that it fits the others")}
+    ${worded("behind", "Fill behind", "behind", "Fill behind: a background for this layer and those above it")}
+  </div>
   <div class="actions" role="toolbar" aria-label="Layer actions">
     ${button("group", "Group (Ctrl+G)", "group")} ${button("ungroup", "Ungroup", "ungroup")}
     ${button("duplicate", "Duplicate (Ctrl+D)", "duplicate")} ${button("merge", "Merge down (Ctrl+E)", "merge-down")}
     ${button("up", "Move up (])", "up")} ${button("down", "Move down ([)", "down")}
     ${button("clip", "Clip to the layer below", "clip")} ${button("flip", "Mirror", "flip")}
-    ${button("split", "Split this layer again", "split")} ${button("again", "Redo this layer", "again")}
     ${button("remove", "Delete (Del)", "delete")}
   </div>
 </aside>

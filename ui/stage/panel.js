@@ -151,10 +151,11 @@ export class Panel {
     if (document.activeElement !== this.number) this.number.value = this.range.value;
     for (const element of this.pane.querySelectorAll(".actions [data-action]")) {
       const action = element.dataset.action, one = app.selection.size === 1;
-      element.disabled = !node || (action !== "group" && action !== "delete" && action !== "duplicate" && !one)
-        || (action === "ungroup" && node.kind !== "group")
-        || ((action === "split" || action === "again") && (node.kind === "group" || app.job !== null))
-        || (action === "again" && !node.prompt);
+      const many = action === "group" || action === "delete" || action === "duplicate";
+      const model = action === "split" || action === "again" || action === "behind";
+      element.disabled = !node || (!one && !many) || (node.locked && action !== "group" && action !== "duplicate" && action !== "behind")
+        || (action === "ungroup" && node.kind !== "group") || (model && app.job !== null)
+        || (node.kind === "group" && (action === "split" || action === "again"));
     }
   }
 

@@ -4,7 +4,7 @@ import { Compositor, bounds, intersect, runs, unite } from "./composite.js";
 import { CANVAS_MODES } from "./blend.js";
 import { mapped, moved, signatures, soloed, walk } from "./tree.js";
 
-const TILE = 256, SLICE_MS = 14, MIN_ZOOM = 1 / 64, MAX_ZOOM = 64;
+const TILE = 256, SLICE_MS = 14, MOST_PARTS = 9, MOST_PIXELS = 64e6, MIN_ZOOM = 1 / 64, MAX_ZOOM = 64;
 
 export class Stage {
   constructor(viewport, pixels) {
@@ -17,6 +17,7 @@ export class Stage {
     this.size = null;
     this.nodes = [];
     this.drawn = new Map();
+    this.bitmaps = new Map();
     this.zoom = 1;
     this.origin = [0, 0];
     this.dirty = null;
@@ -99,36 +100,49 @@ export class Stage {
     this.size = null;
     this.nodes = [];
     this.drawn = new Map();
+    this.bitmaps.clear();
     this.dirty = null;
     cancelAnimationFrame(this.timer);
   }
 
   // -- moving
 
-  // Get ready to move or transform one node. The pictures below and above it are made once.
-  begin(id) {
-    const box = [0, 0, ...this.size];
-    let node = null;
-    for (const entry of walk(this.nodes)) if (entry.node.id === id) node = entry.node;
-    const whole = node && bounds(node);
+  // Get ready to move nodes, or to transform one. Pictures of them, and of what lies between, are made once.
+  begin(ids) {
+    const wanted = new Set(ids), nodes = [...walk(this.nodes)].map(({ node }) => node).filter((node) => wanted.has(node.id));
+    const whole = nodes.map(bounds).reduce(unite, null);
     if (!whole) return false;
-    this.motion = { id, node, box: whole, last: whole, picture: null };
-    const flat = this.flattened(this.nodes), at = flat && flat.findIndex(([base]) => base.id === id);
-    if (at === null || at < 0 || flat[at][1].length || node.kind === "group") {
-      this.motion.picture = this.picture([plain(node)], whole);
-      return true;
-    }
-    const above = flat.slice(at + 1).filter(([base]) => base.visible);
-    const mode = CANVAS_MODES[node.blend];
-    this.motion.picture = this.picture([plain(node)], whole);
-    if (mode && above.every(([base]) => base.blend === "normal" || base.blend === "pass-through")) {
-      this.motion.layers = {
-        below: this.picture(flat.slice(0, at).flatMap(([base, clipped]) => [base, ...clipped]), box),
-        above: above.length ? this.picture(above.flatMap(([base, clipped]) => [base, ...clipped]), box) : null,
-        mode,
-      };
-    }
+    this.motion = { ids: wanted, nodes: new Map(nodes.map((node) => [node.id, node])), box: whole, last: whole };
+    this.motion.parts = this.parts(nodes);
     return true;
+  }
+
+  // The document as a few pictures, bottom to top: [picture, x, y, mode, moving]; null where a canvas cannot draw it so.
+  parts(nodes) {
+    const flat = this.flattened(this.nodes), shown = new Set(flat.map(([base]) => base.id)), found = [];
+    const reached = (node) => shown.has(node.id) || (node.kind === "group" && node.layers.every(reached));
+    if (!nodes.every(reached)) return null;
+    const inside = new Set([...walk(nodes)].map(({ node }) => node.id));
+    let still = [], begun = false;
+    const rest = () => {
+      if (still.length) found.push([this.picture(still, [0, 0, ...this.size]), 0, 0, "source-over", false]);
+      still = [];
+    };
+    for (const [base, clipped] of flat) {
+      if (!base.visible) continue;
+      if (!inside.has(base.id)) {
+        if (begun && base.blend !== "normal" && base.blend !== "pass-through") return null;
+        still.push(base, ...clipped);
+        continue;
+      }
+      const mode = CANVAS_MODES[base.blend], place = bounds(base);
+      if (!mode || clipped.length || (base.kind === "group" && base.blend === "pass-through")) return null;
+      rest();
+      begun = true;
+      if (place) found.push([this.picture([plain(base)], place), place[0], place[1], mode, true]);
+    }
+    rest();
+    return found.length > MOST_PARTS ? null : found;
   }
 
   // Runs of all nodes with groups opened that do nothing but hold their layers.
@@ -142,13 +156,42 @@ export class Stage {
     return found;
   }
 
+  // Nodes alone, to be seen while something moves: by the canvas where it knows how, else by the compositor.
   picture(nodes, box) {
-    const canvas = document.createElement("canvas");
+    const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
     canvas.width = box[2] - box[0];
     canvas.height = box[3] - box[1];
-    const data = this.compositor.render(nodes, box);
-    canvas.getContext("2d").putImageData(new ImageData(data, canvas.width), 0, 0);
+    if (nodes.every((node) => !node.visible || this.isPlain(node))) {
+      for (const node of nodes.filter(({ visible }) => visible)) {
+        context.globalAlpha = node.opacity;
+        context.globalCompositeOperation = CANVAS_MODES[node.blend];
+        context.drawImage(this.bitmap(node.pixels), node.pixels.x - box[0], node.pixels.y - box[1]);
+      }
+    } else {
+      const data = this.compositor.render(nodes, box);
+      context.putImageData(new ImageData(data, canvas.width), 0, 0);
+    }
     return canvas;
+  }
+
+  isPlain(node) {
+    return node.kind === "layer" && !node.mask && !node.clipping && node.blend in CANVAS_MODES && this.compositor.lookup(node.pixels.digest);
+  }
+
+  // A layer's pixels as a canvas, kept for the next time.
+  bitmap({ digest, width, height }) {
+    let found = this.bitmaps.get(digest);
+    if (!found) {
+      found = document.createElement("canvas");
+      [found.width, found.height] = [width, height];
+      const bytes = this.compositor.lookup(digest), data = new Uint8ClampedArray(bytes.buffer, bytes.byteOffset, bytes.length);
+      found.getContext("2d").putImageData(new ImageData(data, width), 0, 0);
+    }
+    this.bitmaps.delete(digest);
+    this.bitmaps.set(digest, found);
+    let pixels = 0;
+    for (const [key, one] of [...this.bitmaps].reverse()) if ((pixels += one.width * one.height) > MOST_PIXELS) this.bitmaps.delete(key);
+    return found;
   }
 
   // Show the node moved by whole pixels; instant, no server involved.
@@ -159,11 +202,11 @@ export class Stage {
     motion.last = now;
     motion.touched = unite(motion.touched, dirty);
     if (!dirty) return;
-    if (motion.layers) {
-      this.assemble(dirty, () => this.context.drawImage(motion.picture, now[0], now[1]));
+    if (motion.parts) {
+      this.assemble(dirty, (picture, x, y) => this.context.drawImage(picture, x + dx, y + dy));
       return;
     }
-    this.nodes = mapped(this.nodes, new Set([motion.id]), () => moved(motion.node, dx, dy));
+    this.nodes = mapped(this.nodes, motion.ids, (node) => moved(motion.nodes.get(node.id), dx, dy));
     for (let y = dirty[1]; y < dirty[3]; y += TILE) {
       for (let x = dirty[0]; x < dirty[2]; x += TILE) {
         this.put([x, y, Math.min(x + TILE, dirty[2]), Math.min(y + TILE, dirty[3])]);
@@ -174,31 +217,32 @@ export class Stage {
   // Show the node scaled and turned about its middle; true if the canvas could show it.
   transformBy(fx, fy, degrees) {
     const motion = this.motion;
-    if (!motion.layers) return false;
+    if (!motion.parts) return false;
     const [x0, y0, x1, y1] = motion.box, cx = (x0 + x1) / 2, cy = (y0 + y1) / 2;
     motion.touched = [0, 0, ...this.size];
-    this.assemble([0, 0, ...this.size], () => {
+    this.assemble(motion.touched, (picture, x, y) => {
       this.context.translate(cx, cy);
       this.context.rotate((-degrees * Math.PI) / 180);
       this.context.scale(fx, fy);
-      this.context.drawImage(motion.picture, (x0 - x1) / 2, (y0 - y1) / 2);
+      this.context.drawImage(picture, x - cx, y - cy);
     });
     return true;
   }
 
   assemble(dirty, drawMoving) {
-    const { context } = this, { below, above, mode } = this.motion.layers;
+    const { context } = this;
     context.save();
     context.beginPath();
     context.rect(dirty[0], dirty[1], dirty[2] - dirty[0], dirty[3] - dirty[1]);
     context.clip();
     context.clearRect(dirty[0], dirty[1], dirty[2] - dirty[0], dirty[3] - dirty[1]);
-    context.drawImage(below, 0, 0);
-    context.save();
-    context.globalCompositeOperation = mode;
-    if (this.motion.node.visible) drawMoving();
-    context.restore();
-    if (above) context.drawImage(above, 0, 0);
+    for (const [picture, x, y, mode, moving] of this.motion.parts) {
+      context.save();
+      context.globalCompositeOperation = mode;
+      if (moving) drawMoving(picture, x, y);
+      else context.drawImage(picture, x, y);
+      context.restore();
+    }
     context.restore();
   }
 
@@ -207,7 +251,7 @@ export class Stage {
     const { motion } = this;
     if (!motion) return;
     this.motion = null;
-    this.nodes = mapped(this.nodes, new Set([motion.id]), () => motion.node);
+    this.nodes = mapped(this.nodes, motion.ids, (node) => motion.nodes.get(node.id));
     this.redraw(motion.touched);
   }
 

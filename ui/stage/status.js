@@ -3,7 +3,7 @@ import { count } from "./panel.js";
 
 const PHASES = {
   queued: "Waiting", load: "Loading the model", encode: "Reading", denoise: "Painting", decode: "Drawing the layers",
-  upsample: "To full size", recompose: "Exact recomposition",
+  whole: "Objects whole", upsample: "To full size", recompose: "Exact recomposition",
 };
 
 export class Status {
@@ -89,9 +89,10 @@ export class Status {
     badge.hidden = !found;
     if (!found) return;
     const psnr = found.before.psnr, before = psnr === null ? "exact" : `${psnr.toFixed(1)} dB`;
-    badge.textContent = `recomposition: model alone ${before}, now ${found.after.max}/255`;
+    const after = found.after.max === 0 ? "now exact" : `now within ${found.after.max}/255`;
+    badge.textContent = `recomposition before exact solve: ${before}, ${after}`;
     badge.className = `badge ${psnr === null || psnr >= 35 ? "good" : psnr >= 25 ? "fair" : "poor"}`;
-    badge.title = `Recomposition before exact solve: ${before}, largest error ${found.before.max}/255. After: at most ${found.after.max}/255. `
+    badge.title = `How far the model's layers alone were from the picture: ${before}, at most ${found.before.max}/255. Now: at most ${found.after.max}/255. `
       + `The solve changed the colour of ${(100 * found.colour_change.share).toFixed(1)} % of the layers' pixels.`;
   }
 

@@ -1,22 +1,32 @@
 // The task pane: what to do, in which words, with which model. Knows the form; the app starts the run.
-const TASKS = { decompose: "Take apart", generate: "From text", add: "Add a layer" };
-const RUNS = { decompose: "Take apart", generate: "Make the picture", add: "Make the layer" };
+import { boxText, hue, parsedBox } from "./regions.js";
+
+const TASKS = { decompose: "Image to layers", generate: "Text to layers", add: "Add or replace", lift: "Lift an object" };
+const RUNS = { decompose: "Take apart", generate: "Make the picture", add: "Make the layer", lift: "Lift the object" };
 const QUALITY = { draft: 0.4, standard: 1, fine: 2 };
+const IDEAS = ["a red circle on a blue sky", "a yellow star over a green field", "a fish and a boat on the sea"];
 
 const form = `
 <div class="tabs" role="tablist" aria-label="Task">${Object.entries(TASKS).map(([key, title]) =>
   `<button type="button" role="tab" data-task="${key}" aria-selected="false" tabindex="-1">${title}</button>`).join("")}</div>
-<form class="fields" autocomplete="off">
+<form class="fields" role="tabpanel" aria-label="Settings of the task" autocomplete="off">
   <p class="lead"></p>
   <label class="field for-generate for-add for-decompose"><span class="prompt-label">Prompt</span>
     <textarea name="prompt" rows="3" maxlength="2000"></textarea></label>
-  <label class="field line for-decompose for-generate"><span>Layers, background included</span>
+  <div class="ideas for-generate" role="group" aria-label="Ideas">${IDEAS.map((idea) => `<button type="button" data-idea>${idea}</button>`).join("")}</div>
+  <div class="field for-decompose for-generate"><span id="layers-label">Layers, background included</span>
     <span class="stepper"><input type="range" name="layers-range" min="1" max="8" value="4" aria-label="Layers">
-    <input type="number" name="layers" min="1" max="20" value="4" aria-label="Number of layers"></span></label>
-  <fieldset class="regions for-generate for-add"><legend>Boxes, lowest layer first</legend>
-    <p class="hint">Draw boxes on the stage: each becomes a layer there.</p><ol></ol></fieldset>
+    <input type="number" name="layers" min="1" max="20" value="4" aria-label="Number of layers">
+    <label class="auto for-decompose"><input type="checkbox" name="auto"> auto</label></span></div>
+  <fieldset class="regions for-generate for-add for-lift"><legend></legend>
+    <p class="hint"></p><ol></ol>
+    <button type="button" data-add-layer></button></fieldset>
   <label class="field for-add"><span>Put it</span><select name="where">
-    <option value="top">on top</option><option value="replace">instead of the selected layer</option></select></label>
+    <option value="top">on top of everything</option><option value="above">above the selected layer</option>
+    <option value="below">below the selected layer</option><option value="instead">instead of the selected layer</option>
+    <option value="bottom">beneath everything, as background</option></select></label>
+  <label class="field for-lift"><span>Out of</span><select name="from">
+    <option value="picture">the whole picture</option><option value="layer">the selected layer</option></select></label>
   <label class="field"><span>Model</span><select name="model"></select></label>
   <p class="problem" hidden></p>
   <label class="field"><span>Quality</span><select name="quality">
@@ -25,9 +35,10 @@ const form = `
   <details><summary>Advanced</summary>
     <label class="field line"><span>Steps</span><input type="number" name="steps" min="1" max="1000" placeholder="by quality"></label>
     <label class="field line"><span>Seed</span><input type="number" name="seed" min="0" max="9007199254740991" value="0"></label>
-    <label class="field line for-generate"><span>Canvas</span><span class="pair">
+    <label class="field line for-add"><span>The whole picture in words</span><input name="scene" maxlength="2000" placeholder="may stay empty"></label>
+    <div class="field line for-generate"><span>Canvas</span><span class="pair">
       <input type="number" name="width" min="16" max="4096" aria-label="Width"> ×
-      <input type="number" name="height" min="16" max="4096" aria-label="Height"></span></label>
+      <input type="number" name="height" min="16" max="4096" aria-label="Height"></span></div>
   </details>
   <button type="submit" class="strong run">Run</button>
   <p class="note"></p>
@@ -36,9 +47,15 @@ const form = `
 const LEADS = {
   decompose: "Takes the flattened picture apart into layers that together equal it.",
   generate: "Makes a new layered picture from words.",
-  add: "Makes one layer from words and puts it into this document.",
+  add: "Makes one layer that fits the visible others; those stay as they are.",
+  lift: "Takes an object off its background, with the shadow it casts.",
 };
 const PROMPTS = { decompose: "Prompt (may stay empty)", generate: "Prompt: the whole scene", add: "Prompt: the layer" };
+const BOXES = {
+  generate: ["Layers above the background, lowest first", "Draw boxes on the stage: each becomes a layer there."],
+  add: ["Box", "Draw a box with the box tool (B), or leave the place to the model."],
+  lift: ["Box", "Draw a box around the object on the stage. It need not be tight."],
+};
 
 export class Tasks {
   constructor(app) {
@@ -56,11 +73,14 @@ export class Tasks {
       this.run();
     });
     this.list.addEventListener("input", (event) => {
+      if (!event.target.matches(".words")) return;
       app.regions[event.target.closest("li").dataset.index].prompt = event.target.value;
       app.gestures.draw();
     });
+    this.list.addEventListener("change", (event) => event.target.matches(".place") && this.placed(event.target));
     elements["layers-range"].addEventListener("input", () => (elements.layers.value = elements["layers-range"].value));
     elements.layers.addEventListener("input", () => (elements["layers-range"].value = elements.layers.value));
+    elements.auto.addEventListener("change", () => this.render());
     elements.model.addEventListener("change", () => this.model());
     for (const name of ["width", "height"]) elements[name].addEventListener("change", () => app.showArtboard());
     this.task = "decompose";
@@ -71,6 +91,12 @@ export class Tasks {
     const { width, height } = this.form.elements;
     const side = (input) => Math.min(4096, Math.max(16, Math.round(Number(input.value)) || 256));
     return [side(width), side(height)];
+  }
+
+  // How many layers "Take apart" and "Split" make; null: as many as it takes.
+  get layers() {
+    const { auto, layers } = this.form.elements;
+    return auto.checked ? null : Math.max(1, Math.round(Number(layers.value)) || 1);
   }
 
   model() {
@@ -93,23 +119,34 @@ export class Tasks {
   }
 
   tabKey(event) {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
     const keys = Object.keys(TASKS), next = keys[(keys.indexOf(this.task) + step + keys.length) % keys.length];
     this.choose(next);
     this.pane.querySelector(`[data-task="${next}"]`).focus();
   }
 
   click(event) {
-    const tab = event.target.closest("[data-task]"), action = event.target.closest("[data-region-action]");
+    const tab = event.target.closest("[data-task]"), action = event.target.closest("[data-region-action]"), { app } = this;
     if (tab) this.choose(tab.dataset.task);
-    if (action) {
-      const index = Number(action.closest("li").dataset.index), { regions } = this.app;
-      const [region] = regions.splice(index, 1);
-      if (action.dataset.regionAction === "up") regions.splice(index + 1, 0, region);
-      this.fit();
-      this.app.changed("regions");
-    }
+    if (event.target.closest("[data-idea]")) this.form.elements.prompt.value = event.target.textContent;
+    if (event.target.closest("[data-add-layer]")) app.addRegion(null);
+    if (!action) return;
+    const index = Number(action.closest("li").dataset.index), [region] = app.regions.splice(index, 1);
+    if (action.dataset.regionAction === "up") app.regions.splice(index + 1, 0, region);
+    this.fit();
+    app.changed("regions");
+  }
+
+  // Numbers typed into a row move its box; nothing typed takes it away.
+  placed(input) {
+    const region = this.app.regions[input.closest("li").dataset.index], canvas = this.app.stage.size;
+    const box = input.value.trim() ? parsedBox(input.value, canvas) : null;
+    if (input.value.trim() && !box) this.app.toast(`A box is four numbers inside ${canvas.join(" × ")}: left, top, right, bottom.`);
+    else region.box = box;
+    this.app.changed("regions");
   }
 
   render() {
@@ -121,30 +158,51 @@ export class Tasks {
     }
     for (const element of this.pane.querySelectorAll("[class*='for-']")) element.hidden = !element.classList.contains(`for-${task}`);
     this.pane.querySelector(".lead").textContent = LEADS[task];
-    this.pane.querySelector(".prompt-label").textContent = PROMPTS[task];
-    this.list.replaceChildren(...app.regions.slice(0, task === "add" ? 1 : undefined).map((region, index) => this.region(region, index)));
+    this.pane.querySelector(".prompt-label").textContent = PROMPTS[task] ?? "";
+    const [legend, hint] = BOXES[task] ?? ["", ""];
+    this.pane.querySelector(".regions legend").textContent = legend;
+    this.pane.querySelector(".regions .hint").textContent = hint;
+    this.pane.querySelector(".regions .hint").hidden = task === "generate" && app.regions.length > 1;
+    const more = this.pane.querySelector("[data-add-layer]");
+    more.textContent = task === "generate" ? "Add a layer without a box" : "Give a box in numbers";
+    more.hidden = task !== "generate" && app.regions.length > 0;
+    this.pane.querySelector(".ideas").hidden = task !== "generate" || app.regions.length > 0;
+    elements.layers.disabled = elements["layers-range"].disabled = task === "decompose" && elements.auto.checked;
+    const old = [...this.list.children];
+    this.list.replaceChildren(...app.regions.map((region, index) => this.region(region, index, old[index])));
     const button = this.pane.querySelector(".run"), noDocument = task !== "generate" && !app.view;
     button.textContent = RUNS[task];
     button.disabled = Boolean(noDocument || app.job || this.facts.error);
     this.pane.querySelector(".note").textContent = noDocument ? "Open a picture first." : "";
   }
 
-  // One layer for each box, and the background.
+  // One layer for each row, and the background.
   fit() {
     const { layers, "layers-range": range } = this.form.elements;
     if (this.task === "generate" && this.app.regions.length) layers.value = range.value = Math.min(this.app.regions.length + 1, this.facts.max_layers);
   }
 
-  region(region, index) {
-    const item = document.createElement("li");
+  // A row that is being written in stays the same element.
+  region(region, index, old) {
+    const item = old ?? document.createElement("li");
     item.dataset.index = index;
-    item.style.setProperty("--hue", (index * 67 + 205) % 360);
-    item.innerHTML = `<span class="flag">${index + 1}</span>
-      <input aria-label="Prompt of box ${index + 1}" placeholder="what is in this box" maxlength="500">
-      <button type="button" data-region-action="up" aria-label="Raise box ${index + 1}" title="Raise">▲</button>
-      <button type="button" data-region-action="remove" aria-label="Remove box ${index + 1}" title="Remove">✕</button>`;
-    item.querySelector("input").value = region.prompt;
-    if (this.task === "add") item.querySelector("input").hidden = true;
+    item.style.setProperty("--hue", hue(index));
+    if (!old) {
+      item.innerHTML = `<span class="flag"></span><input class="words" maxlength="500">
+        <button type="button" data-region-action="up" title="Raise">▲</button>
+        <button type="button" data-region-action="remove" title="Remove">✕</button>
+        <input class="place" inputmode="numeric" maxlength="40" placeholder="anywhere (left, top, right, bottom)">`;
+    }
+    const single = this.task !== "generate", [words, place] = item.querySelectorAll("input"), number = index + 1;
+    item.querySelector(".flag").textContent = number;
+    words.placeholder = region.box ? "what is in this box" : "what this layer shows";
+    words.setAttribute("aria-label", `Prompt of box ${number}`);
+    place.setAttribute("aria-label", `Place of box ${number}: left, top, right, bottom`);
+    for (const button of item.querySelectorAll("button")) button.setAttribute("aria-label", `${button.title} box ${number}`);
+    if (document.activeElement !== words) words.value = region.prompt;
+    if (document.activeElement !== place) place.value = boxText(region.box);
+    words.hidden = item.querySelector(".flag").hidden = item.querySelector("[data-region-action=up]").hidden = single;
+    item.classList.toggle("single", single);
     return item;
   }
 
@@ -156,25 +214,44 @@ export class Tasks {
   }
 
   run() {
-    const { app } = this, { elements } = this.form, prompt = elements.prompt.value.trim();
-    const layers = Math.max(1, Math.round(Number(elements.layers.value)) || 1);
-    if (app.job) return;
-    if (this.task === "decompose") {
-      if (app.view) app.run("decompose", [app.view.id, layers, null, prompt || null, ...this.settings()]);
-      return;
-    }
+    const { app } = this;
+    if (app.job || this.pane.querySelector(".run").disabled) return;
+    const problem = this[this.task](app, this.form.elements, this.form.elements.prompt.value.trim());
+    if (problem) app.toast(problem);
+  }
+
+  // -- one method per task: starts its run, or says what is missing
+
+  decompose(app, elements, prompt) {
+    app.run("decompose", [app.view.id, this.layers, null, prompt || null, ...this.settings()]);
+  }
+
+  generate(app, elements, prompt) {
     if (!prompt) {
       elements.prompt.focus();
-      app.toast("The prompt is empty: say in words what to make.");
-      return;
+      return "The prompt is empty: say in words what to make.";
     }
-    if (this.task === "generate") {
-      const prompts = app.regions.map((region) => region.prompt.trim() || null), boxes = app.regions.map((region) => region.box);
-      app.run("generate", [prompt, layers, prompts, boxes, ...this.size, ...this.settings()]);
-    } else {
-      const replace = elements.where.value === "replace" ? app.selected()?.id ?? null : null;
-      if (elements.where.value === "replace" && !replace) app.toast("Select the layer to replace first.");
-      else app.run("add_layer", [app.view.id, prompt, app.regions[0]?.box ?? null, replace, ...this.settings()]);
+    const prompts = app.regions.map((region) => region.prompt.trim() || null), boxes = app.regions.map((region) => region.box);
+    const layers = Math.max(1, Math.round(Number(elements.layers.value)) || 1);
+    app.run("generate", [prompt, layers, prompts, boxes, ...this.size, ...this.settings()]);
+  }
+
+  add(app, elements, prompt) {
+    const where = elements.where.value, all = where === "top" || where === "bottom";
+    const layer = all ? null : app.selected()?.id ?? null;
+    if (!all && !layer) return "Select a layer on the right first, or put the new one on top of everything.";
+    if (!prompt && where !== "bottom") {
+      elements.prompt.focus();
+      return "The prompt is empty: say in words what the layer shows.";
     }
+    const place = { top: "above", bottom: "below" }[where] ?? where;
+    app.run("complete", [app.view.id, prompt || null, layer, place, app.regions[0]?.box ?? null, elements.scene.value.trim() || null, ...this.settings()]);
+  }
+
+  lift(app, elements) {
+    const box = app.regions[0]?.box, layer = elements.from.value === "layer" ? app.selected() : null;
+    if (!box) return "Draw a box around the object on the stage first.";
+    if (elements.from.value === "layer" && layer?.kind !== "layer") return "Select the layer that the object is to be lifted out of.";
+    app.run("extract", [app.view.id, box, layer?.id ?? null, ...this.settings()]);
   }
 }

@@ -12,6 +12,19 @@ export const find = (view, id) => {
   return null;
 };
 
+// The named nodes without those that lie inside another named one, bottom to top.
+export function outermost(view, ids) {
+  const found = [];
+  const visit = (nodes) => {
+    for (const node of nodes) {
+      if (ids.has(node.id)) found.push(node.id);
+      else if (node.kind === "group") visit(node.layers);
+    }
+  };
+  visit(view.layers);
+  return found;
+}
+
 // A copy of the nodes with change(node) in place of the named ones; null removes.
 export function mapped(nodes, ids, change) {
   return nodes.flatMap((node) => {

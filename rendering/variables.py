@@ -1,0 +1,145 @@
+"""Template variables and sweeps: ``--vary seed=1..8`` makes eight jobs of one, ``{colour}`` in a text becomes its value.
+
+Works on fields as read, before they are checked; a variable is a name, never an expression.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from .fields import FIELDS, from_text
+
+MAX_VALUES = 100_000
+_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+TEMPLATES = ("id", "input", "prompt", "layers", "edits")
+"""Fields whose texts may hold ``{name}``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One ``--vary``: a field or a variable, and the values it takes, at least one."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+def parse_vary(text: str) -> Sweep:
+    r"""``"seed=1..8"``, ``"steps=10..50..10"`` or ``"colour=red,dark\, blue"`` as a sweep. Raises InputError."""
+    name, values = _split("--vary", text)
+    found = _RANGE.fullmatch(values)
+    if found is None:
+        words = [word.replace("\\,", ",").strip() for word in re.split(r"(?<!\\),", values) if word.strip()]
+        return Sweep(name=name, values=_checked(text, [_typed(name, word) for word in words]))
+    first, last, step = int(found[1]), int(found[2]), int(found[3] or 1)
+    if step < 1 or last < first:
+        raise InputError(f"--vary {text}: a range is written from the smaller number to the larger, 1..8")
+    if (last - first) // step >= MAX_VALUES:
+        raise InputError(f"--vary {text}: that is more than {MAX_VALUES} values")
+    numbers = range(first, last + 1, step)
+    return Sweep(name=name, values=_checked(text, [_typed(name, str(number)) for number in numbers]))
+
+
+def parse_set(text: str) -> tuple[str, Any]:
+    """``"outputs=psd,zip"`` as a field or a variable and its value. Raises InputError."""
+    name, value = _split("--set", text)
+    return name, _typed(name, value)
+
+
+def _split(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not _NAME.fullmatch(name) or not value.strip():
+        raise InputError(f"{option} {text[:80]!r} must be written NAME=VALUE, for example {option} seed=7")
+    if name in ("id", "vars"):
+        raise InputError(f"{option} {name}: every job has its own; write it in the list")
+    return name, value.strip()
+
+
+def _typed(name: str, word: str) -> Any:
+    return from_text(name, word) if name in FIELDS else word
+
+
+def _checked(text: str, values: list[Any]) -> tuple[Any, ...]:
+    if not values or len(values) > MAX_VALUES:
+        raise InputError(f"--vary {text[:80]} gives no values, or more than {MAX_VALUES}")
+    return tuple(values)
+
+
+def expand(
+    fields: Mapping[str, Any], defaults: Mapping[str, Any], sweeps: Sequence[Sweep]
+) -> Iterator[dict[str, Any]]:
+    """The jobs that one row stands for: ``defaults`` fill what it leaves open, every combination of ``sweeps`` makes one
+    job, and variables are put into its texts. ``vars`` is used up.
+
+    A swept job whose id does not tell the values gets them appended, ``a1-seed3``. Raises InputError for a ``{name}`` that
+    nothing gives a value and for variables that the row gives and no text uses.
+    """
+    given = fields.get("vars", {})
+    own = dict(given) if isinstance(given, Mapping) else {}
+    if not isinstance(given, Mapping) or not all(
+        isinstance(name, str) and _NAME.fullmatch(name) and isinstance(value, str | int | float)
+        for name, value in own.items()
+    ):
+        raise InputError("vars must be an object of names and their values, texts or numbers")
+    shared = {name: value for name, value in defaults.items() if name not in FIELDS}
+    base = {name: value for name, value in defaults.items() if name in FIELDS}
+    base.update((name, value) for name, value in fields.items() if name != "vars")
+    for combination in itertools.product(*(sweep.values for sweep in sweeps)):
+        swept = {sweep.name: value for sweep, value in zip(sweeps, combination, strict=True)}
+        job = base | {name: value for name, value in swept.items() if name in FIELDS}
+        variables = shared | own | swept
+        yield _filled(job, variables, swept, set(own)) if variables else job
+
+
+def _filled(
+    job: dict[str, Any], variables: Mapping[str, Any], swept: Mapping[str, Any], own: set[str]
+) -> dict[str, Any]:
+    used: set[str] = set()
+    told: set[str] = set()
+    result = dict(job)
+    for name in TEMPLATES:
+        if name in job:
+            result[name] = _fill(job[name], variables, told if name == "id" else used)
+    unused = sorted(name for name in own | swept.keys() if name not in used | told and name not in FIELDS)
+    if unused:
+        raise InputError(
+            f"{unused[0]!r} is neither a field nor used as {{{unused[0]}}} in a text: check its spelling"
+        )
+    parts = [f"{name}{_word(value)}" for name, value in swept.items() if name not in told]
+    if isinstance(result.get("id"), str) and parts:
+        result["id"] = "-".join([result["id"], *parts])
+    return result
+
+
+def _word(value: Any) -> str:
+    """A value as a part of an id."""
+    return re.sub(r"[^A-Za-z0-9._]+", "_", str(value)).strip("_")[:40]
+
+
+def _fill(value: Any, variables: Mapping[str, Any], used: set[str]) -> Any:
+    if isinstance(value, str):
+        return _BRACES.sub(lambda found: _replacement(found, variables, used), value)
+    if isinstance(value, list):
+        return [_fill(part, variables, used) for part in value]
+    if isinstance(value, dict):
+        return {name: _fill(part, variables, used) for name, part in value.items()}
+    return value
+
+
+def _replacement(found: re.Match[str], variables: Mapping[str, Any], used: set[str]) -> str:
+    if found[0] in ("{{", "}}"):
+        return found[0][0]
+    if found[1] not in variables:
+        known = ", ".join(sorted(variables))
+        raise InputError(
+            f"the text holds {found[0][:60]}, but there are only {known}; a brace itself is written {{{{"
+        )
+    used.add(found[1])
+    return str(variables[found[1]])

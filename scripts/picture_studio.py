@@ -1,0 +1,188 @@
+"""Draws the studio's pictures for the documentation: light, dark, generating, regions, and many layers.
+
+    python -P scripts/picture_studio.py [FOLDER] [--only NAME]
+
+Needs chromium and `pip install playwright`. The embedded model runs. Every picture stays below 400 KB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from acetate.layers import edit
+from acetate.layers.document import Group, Layer, LayeredImage, Node
+from acetate.ui.trial import trial
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+MOST_BYTES = 400_000
+WAIT_MS = 600_000
+LONG = (
+    "A very long name that says everything there is to say about this one layer and then goes on 海报的背景"
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "docs" / "pictures")
+    parser.add_argument(
+        "--only", choices=sorted(PICTURES), help="one picture (default: those shown in docs/)"
+    )
+    arguments = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
+    with trial() as studio, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        for name in [arguments.only] if arguments.only else DOCUMENTED:
+            scheme, width, draw = PICTURES[name]
+            context = browser.new_context(
+                viewport={"width": width, "height": 800 if width < 1600 else 1080}, color_scheme=scheme
+            )
+            page = context.new_page()
+            page.set_default_timeout(WAIT_MS)
+            page.goto(studio.address)
+            page.wait_for_selector("#acetate-studio[data-ready]")
+            draw(page)
+            page.wait_for_timeout(300)  # hover effects and focus rings come to rest
+            path = save(page.screenshot(), arguments.folder / f"studio_{name}.png")
+            print(f"{path.name}: {path.stat().st_size / 1000:.0f} KB", flush=True)
+            context.close()
+        browser.close()
+    return 0
+
+
+def save(data: bytes, path: Path) -> Path:
+    """As it is where it is small enough, else in 256 colours."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, optimize=True)
+    if path.stat().st_size > MOST_BYTES:
+        picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    if path.stat().st_size > MOST_BYTES:
+        raise RuntimeError(f"{path} has {path.stat().st_size} bytes, more than {MOST_BYTES}")
+    return path
+
+
+def settle(page: Any) -> None:
+    page.wait_for_function("acetate.pending === 0 && acetate.job === null")
+    page.evaluate("acetate.stage.settled")
+
+
+def example(page: Any, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+    page.wait_for_selector(".tree .row")
+    settle(page)
+
+
+def take_apart(page: Any) -> None:
+    page.get_by_role("button", name="Take apart").click()
+    page.wait_for_function("acetate.view?.undo")
+    settle(page)
+
+
+def dark(page: Any) -> None:
+    """A picture taken apart, one layer selected."""
+    example(page, "stickers")
+    take_apart(page)
+    page.locator(".tree .row").nth(1).click()
+
+
+def light(page: Any) -> None:
+    """Before and after."""
+    example(page, "poster")
+    take_apart(page)
+    page.locator(".tree .row").first.click()
+    page.keyboard.press("c")
+
+
+def generating(page: Any) -> None:
+    """A run under way, with its preview."""
+    example(page, "stickers")
+    page.locator("summary").click()
+    page.get_by_role("spinbutton", name="Steps").fill("200")
+    page.get_by_role("button", name="Take apart").click()
+    page.wait_for_function("acetate.job?.step >= 12 && acetate.job.preview.length")
+
+
+def regions(page: Any) -> None:
+    """Boxes with prompts."""
+    page.get_by_role("tab", name="Text to layers").click()
+    frame = page.locator(".viewport").bounding_box()
+    for x, y, prompt in ((0.26, 0.3, "a red circle"), (0.52, 0.42, "a yellow star")):
+        page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
+        page.mouse.down()
+        page.mouse.move(
+            frame["x"] + (x + 0.2) * frame["width"], frame["y"] + (y + 0.3) * frame["height"], steps=4
+        )
+        page.mouse.up()
+        page.wait_for_function(
+            "words => acetate.regions.length > words", arg=page.evaluate("acetate.regions.length - 1")
+        )
+        page.keyboard.type(prompt)
+    page.locator("textarea[name=prompt]").fill("a red circle and a yellow star on a blue background")
+
+
+def many(page: Any) -> None:
+    """30 layers in groups, long names, every kind of mark, on a wide screen."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = thirty_layers().save(Path(folder) / f"{LONG}.zip")
+        page.set_input_files("input.file", path)
+        page.wait_for_function("acetate.view?.layers.length > 3")
+        settle(page)
+    page.locator(".tree .row").nth(4).click()
+
+
+def empty(page: Any) -> None:
+    """What a visitor sees first."""
+
+
+def thirty_layers() -> LayeredImage:
+    """The poster, and stickers of it strewn over the canvas."""
+    picture = LayeredImage.open(ROOT / "docs" / "pictures" / "poster.png")
+    ground = picture.layers[0]
+    assert isinstance(ground, Layer)
+    width, height = picture.width, picture.height
+    layers: list[Node] = [ground.replace(name="Background", locked=True)]
+    for number in range(29):
+        x, y = (number * 137) % (width - width // 6), (number * 89) % (height - height // 6)
+        part = ground.pixels[y : y + height // 6, x : x + width // 6]
+        layers.append(
+            Layer(
+                pixels=part,
+                name=LONG if number % 9 == 4 else f"Sticker {number + 1}",
+                offset=((number * 71) % (width * 5 // 6), (number * 53) % (height * 5 // 6)),
+                opacity=1.0 if number % 4 else 0.7,
+                blend="multiply" if number % 6 == 5 else "normal",
+                visible=number % 7 != 3,
+                clipping=number % 10 == 8,
+            )
+        )
+    inner = Group(layers=tuple(layers[20:24]), name="Inner group")
+    nodes = (*layers[:12], Group(layers=(*layers[12:20], inner), name=f"Group: {LONG}"), *layers[24:])
+    return edit.lock(picture.with_layers(nodes), "#2")
+
+
+PICTURES: dict[str, tuple[str, int, Callable[[Any], None]]] = {
+    "dark": ("dark", 1280, dark),
+    "light": ("light", 1280, light),
+    "generating": ("dark", 1280, generating),
+    "regions": ("light", 1280, regions),
+    "many": ("dark", 1920, many),
+    "empty": ("light", 1280, empty),
+}
+DOCUMENTED = ("dark", "light", "generating", "regions", "many")
+
+if __name__ == "__main__":
+    sys.exit(main())

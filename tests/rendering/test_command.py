@@ -1,0 +1,191 @@
+"""`acetate render` with a real, small model: all tasks, the plan, the report, the exit status, the thin script."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops
+
+from acetate.cli import main
+from acetate.cli.render_progress import make_watcher
+from acetate.layers import LayeredImage
+from acetate.rendering.report_page import page
+from acetate.rendering.summary import Line
+
+from .conftest import audit, results, write_jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, picture: Path, tiny_checkpoint: Path) -> Path:
+    model = str(tiny_checkpoint)
+    return write_jobs(
+        tmp_path / "jobs.jsonl",
+        [
+            {"id": "d", "task": "decompose", "input": "picture.png", "layers": 3, "model": model, "outputs": ["psd", "zip"]},
+            {"id": "m", "task": "decompose", "input": "picture.png", "size": "model", "model": model, "outputs": ["folder"]},
+            {"id": "g", "task": "generate", "prompt": "a <b>red</b> fish", "model": model, "outputs": ["zip", "png"],
+             "size": "64x64", "layers": [{"prompt": "a fish", "box": [8, 8, 40, 40]}, {"box": [0, 0, 20, 20]}]},
+            {"id": "e", "task": "edit", "input": "picture.png", "edits": ["opacity:#0,0.5"], "outputs": ["ora"]},
+            {"id": "c", "task": "convert", "input": "picture.png", "outputs": ["webp", "tiff", "pptx"]},
+            {"id": "../x", "task": "convert", "input": "picture.png"},
+        ],
+    )  # fmt: skip
+
+
+def test_all_tasks_and_their_documents(
+    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], picture: Path
+) -> None:
+    out = tmp_path / "out"
+    assert main(["render", str(mixed), "-o", str(out), "--quiet"]) == 2  # one row was wrong, the rest is done
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{out}: 5 made, 1 rejected, ")
+    assert captured.err.startswith("acetate: row 6 (../x): id '../x' must be")
+    audit(out, 5)
+    flat = Image.open(picture).convert("RGBA")
+    for name in ("document.psd", "document.zip"):
+        document = LayeredImage.open(out / "d" / name)
+        assert len(document.leaves()) == 3
+        difference = ImageChops.difference(document.flatten().convert("RGB"), flat.convert("RGB"))
+        assert max(high for _, high in difference.getextrema()) <= 1
+    receipt = json.loads((out / "d" / "job.json").read_text())
+    assert receipt["recomposition_error"] <= 1 and receipt["job"]["seed"] == 0
+    assert LayeredImage.open(out / "m" / "document").width == 80  # the model's own size for this picture
+    assert {path.name for path in (out / "c").iterdir()} == {
+        "document.pptx", "document.tif", "document.webp", "job.json", "preview.png",
+    }  # fmt: skip
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "a &lt;b&gt;red&lt;/b&gt; fish" in report and "<b>red" not in report and "<script" not in report
+    assert report.count("data:image/webp;base64,") == 5 and "http" not in report.replace("http-equiv", "")
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.width > 300
+    before = results(out)
+    again = tmp_path / "again"
+    assert (
+        main(
+            ["render", str(mixed), "-o", str(again), "--workers", "2", "--writers", "1", "--quiet", "--json"]
+        )
+        == 2
+    )
+    assert json.loads(capsys.readouterr().out)["made"] == 5
+    assert results(again) == before
+
+
+def test_a_dry_run_writes_nothing_and_says_everything(
+    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["render", str(mixed), "-o", str(out), "--dry-run", "--vary", "seed=1..3"]
+    assert main(words) == 2
+    text = capsys.readouterr().out
+    assert text.startswith("11 to do, 0 done already, 1 rejected\n") and "row 6 (../x): id" in text
+    assert "with 1 worker" in text and not out.exists()
+    assert main([*words, "--json"]) == 2
+    plan = json.loads(capsys.readouterr().out)
+    assert sorted(job["id"] for job in plan["todo"] if job["task"] == "generate") == [
+        "g-seed1",
+        "g-seed2",
+        "g-seed3",
+    ]
+    assert plan["rejected"][0]["row"] == 6 and plan["estimate"]["seconds"] > 0
+    code = (
+        "import sys\nfrom acetate.cli import main\n"
+        f"main({words!r})\nassert not [m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules]"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
+
+
+def test_what_cannot_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str], picture: Path) -> None:
+    jobs = write_jobs(tmp_path / "jobs.jsonl", [{"id": "c", "task": "convert", "input": "picture.png"}])
+    for words, reason in (
+        (["-o", str(picture)], "is a file"),
+        (["-o", str(tmp_path / "a" / "b")], "does not exist, create it first"),
+        (["-o", str(tmp_path / "o"), "--workers", "0"], "--workers must lie between"),
+        (["-o", str(tmp_path / "o"), "--vary", "seed"], "NAME=VALUE"),
+        (["-o", str(tmp_path / "o"), "--vary", "seed=1,2", "--vary", "seed=3"], "the same field twice"),
+        (["-o", str(tmp_path / "o"), "--set", "seed=x"], "must be a whole number"),
+        (["-o", str(tmp_path / "o"), "--inputs", str(picture)], "is not a folder"),
+    ):
+        assert main(["render", str(jobs), *words, "--quiet"]) == 2
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_inputs_come_from_one_folder(
+    tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lists").mkdir()
+    jobs = write_jobs(
+        tmp_path / "lists" / "jobs.jsonl",
+        [{"id": "c", "task": "convert", "input": str(picture), "outputs": ["zip"]}],
+    )
+    out = str(tmp_path / "out")
+    assert main(["render", str(jobs), "-o", out, "-q"]) == 2
+    assert "allow another folder with --inputs" in capsys.readouterr().err
+    assert main(["render", str(jobs), "-o", out, "-q", "--inputs", str(tmp_path)]) == 0
+
+
+def test_the_script_is_the_same_engine_and_only_rank_0_speaks(tmp_path: Path, picture: Path) -> None:
+    jobs = write_jobs(
+        tmp_path / "jobs.jsonl", [{"id": "c", "task": "convert", "input": "picture.png", "outputs": ["zip"]}]
+    )
+    command = [sys.executable, "-P", ROOT / "scripts" / "render_batch.py", jobs, "-o", tmp_path / "out"]
+    others = subprocess.run(
+        command, env={**os.environ, "RANK": "1", "WORLD_SIZE": "2"}, capture_output=True, text=True
+    )
+    assert (others.returncode, others.stdout, others.stderr) == (0, "", "")
+    first = subprocess.run(
+        command, env={**os.environ, "RANK": "0", "WORLD_SIZE": "2"}, capture_output=True, text=True
+    )
+    assert first.returncode == 0 and f"{tmp_path / 'out'}: 1 made" in first.stdout
+    assert first.stderr == "1 to do, 0 done already, 0 rejected\n"
+    audit(tmp_path / "out", 1)
+
+
+def test_a_report_escapes_whatever_a_list_says() -> None:
+    evil = '"><script>alert(1)</script>'
+    text = page(
+        [
+            Line(id=evil, row=1, state="rejected", detail=evil),
+            Line(id="a", row=2, state="failed", detail=evil),
+        ]
+    )
+    assert "<script" not in text and text.count("&lt;script&gt;") == 3
+
+
+def test_progress_on_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    started = {"todo": 2, "already_done": 1, "rejected": 1, "workers": 1}
+    told: list[tuple[str, dict[str, object]]] = [
+        ("started", started),
+        ("job_rejected", {"row": 4, "reason": "no [bold]picture"}),
+        ("job_retried", {"id": "a", "reason": "the store hung up", "wait": 1.0}),
+        ("job_done", {"id": "a"}),
+        ("worker_lost", {"reason": "killed"}),
+        ("job_failed", {"id": "b", "row": 2, "reason": "bad"}),
+        ("summary", {}),
+    ]
+    plain = io.StringIO()
+    for stream in (plain, Terminal()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with make_watcher(False, stream) as watcher:
+            for event, facts in told:
+                watcher(event, facts)
+        assert (watcher.made, watcher.failed) == (1, 1)
+        assert [one.text for one in watcher.complaints] == ["row 4: no [bold]picture", "row 2 (b): bad"]
+    assert plain.getvalue().splitlines() == [
+        "2 to do, 1 done already, 1 rejected",
+        "a will be tried again in 1 s: the store hung up",
+        "a worker is gone: killed",
+    ]
+    assert "the store hung up" in stream.getvalue()

@@ -1,0 +1,98 @@
+"""Copies in an object store: whole or without a receipt, once, and tried again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from acetate.errors import InputError
+from acetate.rendering import RenderSettings, render
+from acetate.rendering.copies import Copies
+
+from .conftest import made_jobs, results, run
+
+Build = Callable[..., RenderSettings]
+URL = "memory://bucket/results"
+
+
+@pytest.fixture
+def store() -> Any:
+    found = fsspec.filesystem("memory")
+    if found.exists("/bucket"):
+        found.rm("/bucket", recursive=True)
+    return found
+
+
+def stored(store: Any) -> dict[str, bytes]:
+    return {
+        name.removeprefix("/bucket/results/"): store.cat_file(name) for name in store.find("/bucket/results")
+    }
+
+
+def test_every_result_is_copied_once(settings: Build, tmp_path: Path, store: Any) -> None:
+    jobs = made_jobs(4, outputs=("zip", "folder"))
+    run(settings(jobs[:2]))
+    outcome, _ = run(settings(jobs, copy_to=URL))  # what was done before gets its copy too
+    assert outcome.exit_status == 0 and stored(store) == results(tmp_path / "out")
+    times = {name: store.created(f"/bucket/results/{name}") for name in stored(store)}
+    jobs[0]["seed"] = 9
+    run(settings(jobs, copy_to=URL))
+    assert stored(store) == results(tmp_path / "out")
+    kept = {name: time for name, time in times.items() if not name.startswith("j0/")}
+    assert {name: store.created(f"/bucket/results/{name}") for name in kept} == kept
+
+
+def test_a_store_that_fails_is_tried_again_and_then_reported(
+    settings: Build, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = MemoryFileSystem.pipe_file
+    trouble = {"j0": 2, "j1": 99}
+
+    def unsteady(self: Any, path: str, value: bytes, **others: Any) -> Any:
+        for id in trouble:
+            if f"/{id}/document" in path and trouble[id] > 0:
+                trouble[id] -= 1
+                raise TimeoutError("503 slow down")
+        return write(self, path, value, **others)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", unsteady)
+    monkeypatch.setattr(
+        "acetate.rendering.engine.Copies", lambda url: Copies(url, pause=lambda _: None)
+    )
+    outcome, told = run(settings(made_jobs(3), copy_to=URL))
+    assert (outcome.made, outcome.uncopied, outcome.exit_status) == (3, 1, 1)
+    assert [facts["id"] for event, facts in told if event == "copy_failed"] == ["j1"]
+    assert "j1/job.json" not in stored(store) and "j0/job.json" in stored(store)
+    trouble["j1"] = 0
+    assert run(settings(made_jobs(3), copy_to=URL))[0].exit_status == 0
+    assert stored(store) == results(tmp_path / "out")
+
+
+def test_a_store_that_hangs_does_not_hold_up_a_stop(
+    settings: Build, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, stop = threading.Event(), threading.Event()
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", lambda *_, **__: released.wait(60))
+    done = []
+
+    def watch(event: str, facts: dict[str, Any]) -> None:
+        done.append(event)
+        if event == "job_done" and done.count("job_done") == 8:  # one hangs, eight wait, the next must wait too
+            threading.Timer(1.0, stop.set).start()
+
+    began = time.monotonic()
+    outcome = render(settings(made_jobs(12), copy_to=URL), stop=stop, watch=watch)
+    released.set()
+    assert outcome.exit_status == 130 and time.monotonic() - began < 30
+
+
+def test_a_store_that_is_not_known(settings: Build) -> None:
+    with pytest.raises(InputError, match=r"--copy-to nonsense://x cannot be opened"):
+        render(settings(made_jobs(1), copy_to="nonsense://x"))

@@ -1,0 +1,115 @@
+"""The loop: it learns, resumes, exports what loads again, and goes on from it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from acetate.datasets.atlas import Atlas
+from acetate.datasets.scenes import vocabulary
+from acetate.training.chunks import ChunkStream
+from acetate.training.loop import LoopSettings, Trainer
+from acetate.training.model import LayersModel, ModelSettings
+from acetate.training.pool import Pool
+from acetate.training.processes import average_gradients
+from acetate.training.tasks import TASKS, TaskSettings, make_batch
+
+TASK_SETTINGS = TaskSettings(tokens=512)
+
+
+def trainer(model: LayersModel, pool: Pool, stream: ChunkStream, out: Path, **changes: object) -> Trainer:
+    settings = LoopSettings(
+        **{"minutes": 0.03, "batches": 1, "log_every": 2, "warm_up": 2, "average": 0.5, **changes}
+    )
+    rng = np.random.default_rng(0)
+    kinds = {"boxes": "boxes", "object": "object"}
+    batches = [make_batch(pool.encoded(stream.chunk(90 + i, kinds.get(t, "stack"))), pool, TASK_SETTINGS, rng, t)
+               for i, t in enumerate(TASKS)]  # fmt: skip
+    return Trainer(
+        model,
+        pool,
+        batches,
+        settings,
+        TASK_SETTINGS,
+        Accelerator(cpu=True),
+        multiprocessing.Value("d", 0),
+        out,
+    )
+
+
+def test_a_run_learns_and_what_it_exports_goes_on(
+    world: Atlas, model: LayersModel, pool: Pool, stream: ChunkStream, tmp_path: Path
+) -> None:
+    run = trainer(model, pool, stream, tmp_path / "run", minutes=0.12)
+    before = run.validate()
+    run.run()
+    after = run.validate()
+    assert set(after) >= {f"val_{task}" for task in TASKS}
+    assert sum(after[f"val_{t}"] for t in TASKS) < 0.97 * sum(before[f"val_{t}"] for t in TASKS)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["share"] == 1.0 and lines[0]["tokens"] > 0
+    written = load_file(tmp_path / "run" / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in written.values()} == {torch.bfloat16}
+    assert ModelSettings.of(tmp_path / "run") == model.settings
+    other = LayersModel(vocabulary(world), model.settings)
+    other.load(tmp_path / "run")
+    for name, value in other.state_dict().items():
+        torch.testing.assert_close(value, run.ema.shadow[name].to(torch.bfloat16).float(), atol=0, rtol=0)
+    with pytest.raises(ValueError, match="other words"):
+        LayersModel(["a"], model.settings).load(tmp_path / "run")
+
+
+def test_a_state_resumes_exactly(model: LayersModel, pool: Pool, stream: ChunkStream, tmp_path: Path) -> None:
+    first = trainer(model, pool, stream, tmp_path)
+    first._step(np.random.default_rng(0), 0.1)
+    first.save()
+    kept = {k: v.clone() for k, v in model.state_dict().items()}
+    momentum = [v["momentum"].clone() for v in first.optimiser.state.values() if "momentum" in v]
+    first._step(np.random.default_rng(1), 0.1)
+    assert any(not torch.equal(v, kept[k]) for k, v in model.state_dict().items())
+    again = trainer(model, pool, stream, tmp_path)
+    assert again.resume() and again.step == 1
+    assert all(torch.equal(v, kept[k]) for k, v in model.state_dict().items())
+    found = [v["momentum"] for v in again.optimiser.state.values() if "momentum" in v]
+    assert all(torch.equal(a, b) for a, b in zip(found, momentum, strict=True)) and momentum
+
+
+def test_the_head_is_let_go_and_the_first_blocks_warm_up(
+    model: LayersModel, pool: Pool, stream: ChunkStream, tmp_path: Path
+) -> None:
+    run = trainer(model, pool, stream, tmp_path, warm_blocks=0.2, align_until=0.4)
+    last = model.transformer.transformer_blocks[-1].attn.to_q.weight
+    first = model.transformer.transformer_blocks[0].attn.to_q.weight
+    kept = last.clone(), first.clone()
+    for _ in range(3):  # adaLN-zero: a block's gate must open before anything behind it can move
+        run._step(np.random.default_rng(2), 0.05)
+    assert torch.equal(last, kept[0]) and not torch.equal(first, kept[1])
+    run._sums.clear()
+    for _ in range(4):
+        run._step(np.random.default_rng(3), 0.5)
+    assert "align" not in run._sums and run.alignment._hidden is None
+
+
+def test_rates_rise_hold_and_fall_to_zero() -> None:
+    settings = LoopSettings(minutes=1, warm_up=10, decay=0.4, large=(0.1, 0.9))
+    assert settings.rate(0.0, 0) == pytest.approx(0.1) and settings.rate(0.5, 100) == 1
+    assert settings.rate(0.8, 100) == pytest.approx(0.5) and settings.rate(1.0, 100) == 0
+    assert settings.large_share(0.2) == pytest.approx(0.1) and settings.large_share(0.7) == pytest.approx(0.9)
+    with pytest.raises(ValueError, match="share of the time"):
+        LoopSettings(minutes=1, decay=0)
+    with pytest.raises(ValueError, match="route"):
+        LoopSettings(minutes=1, route=0)
+
+
+def test_one_process_keeps_its_gradients() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    weight.grad = torch.arange(3.0)
+    average_gradients(Accelerator(cpu=True), [weight])
+    assert weight.grad.tolist() == [0, 1, 2]

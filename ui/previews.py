@@ -1,0 +1,46 @@
+"""Small pictures of a run's layers while it lasts, as long as they cost little. Knows jobs and steps, nothing of tasks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from .jobs import Job
+
+if TYPE_CHECKING:
+    from ..pipelines.progress import Progress
+
+PREVIEW_SIDE = 256
+PREVIEW_SHARE = 0.25
+"""Part of a run's time that previews may take; the first step always has one."""
+
+
+class Previews:
+    """Turns the steps of a run into small pictures of its layers, bottom to top, the first ``layers`` of them."""
+
+    def __init__(self, job: Job, layers: int) -> None:
+        self._job = job
+        self._layers = layers
+        self._spent = 0.0
+        self._began = time.perf_counter()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.perf_counter()
+        first = not self._job.preview
+        if progress.preview is None or (not first and self._spent > PREVIEW_SHARE * (now - self._began)):
+            return
+        self._job.show([data_url(progress.preview(frame)[0]) for frame in range(1, self._layers + 1)])
+        self._spent += time.perf_counter() - now
+
+
+def data_url(picture: Image.Image, side: int = PREVIEW_SIDE) -> str:
+    """A small PNG of a picture as a data URL."""
+    small = picture.convert("RGBA")
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
