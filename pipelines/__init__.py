@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .extract_object import ExtractObjectPipeline
+    from .flux_transparent import FluxTransparentImagePipeline
     from .image_to_layers import ImageToLayersPipeline
     from .layers_to_layers import LayersToLayersPipeline
     from .outputs import LayersOutput
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "ExtractObjectPipeline": "extract_object",
+    "FluxTransparentImagePipeline": "flux_transparent",
     "ImageToLayersPipeline": "image_to_layers",
     "LayersToLayersPipeline": "layers_to_layers",
     "LayersOutput": "outputs",
@@ -34,6 +36,7 @@ _WHERE = {
 
 __all__ = [
     "ExtractObjectPipeline",
+    "FluxTransparentImagePipeline",
     "ImageToLayersPipeline",
     "LayersOutput",
     "LayersToLayersPipeline",

@@ -29,12 +29,12 @@ from ..models.codecs import QwenRGBACodec
 from ..models.frame_embedding import FrameEmbedding
 from ..models.layout import Layout
 from ..models.loading import Components, load_components, load_processor
-from ..models.modulation import FolderWeights, HostWeights, ModulationTable, find_table
 from ..models.text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
 from .arguments import CALLBACK_TENSORS, CallArguments, check_layers
 from .engine import Engine
 from .inputs import make_jobs
 from .jobs import Canvas
+from .modulation_option import ModulationOption
 from .outputs import LayersOutput
 from .prompts import Prompts, collect_prompts
 from .runner import Runner
@@ -56,7 +56,7 @@ STORED = (
 )
 
 
-class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
+class LayersPipeline(ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMixin):
     """The parts of a layered model. Use the pipeline of a task, such as ``ImageToLayersPipeline``.
 
     The numbers are stored in model_index.json: ``default_resolution`` (square root of the working area in
@@ -224,38 +224,6 @@ class LayersPipeline(DiffusionPipeline, QwenImageLoraLoaderMixin):
         return QwenTextEncoder(
             self.tokenizer, self.text_encoder, max_tokens=max_sequence_length or MAX_PROMPT_TOKENS
         )
-
-    # -- memory
-    # ----------------------------------------------------------------------------------------------------
-
-    def enable_modulation_table(self, folder: str | os.PathLike[str] | None = None) -> ModulationTable:
-        """Takes the transformer's modulation layers, a third of its weights, off the device: what they say is computed
-        once per schedule and kept as a small table. The results stay the same (batch 1: bit for bit).
-
-        ``folder``: the transformer's own folder of safetensors, from which the weights are read again when a schedule
-        changes; None keeps them in the host's memory. :meth:`load` with ``modulation_table=True`` never holds them at
-        all. Turn it on before quantising or offloading. Raises InputError when it cannot be done.
-        """
-        return ModulationTable(self.transformer, HostWeights() if folder is None else FolderWeights(Path(folder)))
-
-    def disable_modulation_table(self) -> None:
-        """Puts the transformer's modulation weights back; nothing to do when there is no table."""
-        table = find_table(self.transformer)
-        if table is not None:
-            table.remove()
-
-    def load_lora_weights(self, pretrained_model_name_or_path_or_dict: Any, *args: Any, **kwargs: Any) -> Any:
-        """diffusers' own. Raises InputError for an adapter of layers that a modulation table stands for."""
-        table = find_table(self.transformer)
-        if table is not None:
-            state = self.lora_state_dict(pretrained_model_name_or_path_or_dict, **kwargs)
-            keys = state[0] if isinstance(state, tuple) else state
-            if touched := [key for key in keys if any(f".{path}." in f".{key}" for path in table.sites.put_away)]:
-                raise InputError(
-                    f"This LoRA changes the modulation ({touched[0]}), which the table stands for; call "
-                    "disable_modulation_table(), load the LoRA, then enable_modulation_table() without a folder."
-                )
-        return super().load_lora_weights(pretrained_model_name_or_path_or_dict, *args, **kwargs)
 
     # -- running
     # ---------------------------------------------------------------------------------------------------

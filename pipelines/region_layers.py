@@ -16,13 +16,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DiffusionPipeline,
-    FlowMatchEulerDiscreteScheduler,
-    FluxTransformer2DModel,
-)
-from diffusers.loaders import FluxLoraLoaderMixin
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import InputError
@@ -30,36 +24,25 @@ from ..models.backbones.flux import FluxBackbone
 from ..models.codecs import KLRGBACodec, RegionDecoder
 from ..models.frame_embedding import LayerEmbedding
 from ..models.layout import Frame, Layout
-from ..models.text import FluxTextEncoder, TextFeatures
 from .arguments import check_layers, recorded
-from .cancel import check_cancelled
+from .flux_base import CELL, FluxParts
 from .guidance import Guidance
 from .noise import draw_noise, noise_sources
 from .outputs import LayersOutput, as_output, check_output_type, clear_outside, joined, make_document
-from .prediction import COND, UNCOND, SamplerSettings
-from .sampler import Sampler
 from .schedule import flux_mu, make_schedule
 from .sizes import Box, check_boxes, token_box
 
-CELL = 16  # pixels along each side of a token
 MAX_LAYERS = 51  # ART's layer embedding has 52 rows, one of them the whole picture's
 
 
-class RegionLayersPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
+class RegionLayersPipeline(FluxParts):
     """FLUX's own parts, ART's ``layer_embedding`` and its ``region_decoder`` (None: ``vae`` must be one of 4 channels).
 
     Lay ART's LoRA over the transformer with ``load_lora_weights``. One pipeline serves one call at a time.
     """
 
     model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae->region_decoder"
-    _optional_components: ClassVar[list[str]] = [
-        "text_encoder",
-        "tokenizer",
-        "text_encoder_2",
-        "tokenizer_2",
-        "layer_embedding",
-        "region_decoder",
-    ]
+    _optional_components: ClassVar[list[str]] = [*FluxParts._optional_components, "layer_embedding", "region_decoder"]
 
     def __init__(
         self,
@@ -129,20 +112,19 @@ class RegionLayersPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         check_output_type(output_type)
         layers = len(boxes)
         check_layers(layers, MAX_LAYERS)
-        for name, side in (("width", width), ("height", height)):
-            if side % CELL or not CELL <= side <= 4096:
-                raise InputError(f"The {name} must be a multiple of {CELL} between {CELL} and 4096; got {side}.")
+        self.check_size(width, height)
         pixel_boxes = check_boxes(boxes, layers, width, height) or (None,) * layers
         tokens_of = [None if box is None else token_box(box, CELL) for box in pixel_boxes]
         layout = Layout.text_to_layers(height // CELL, width // CELL, layers, tokens_of)
         device = self._execution_device
         backbone = FluxBackbone(self.transformer, self.layer_embedding, guidance=guidance_scale)
         guidance = Guidance(scale=true_cfg_scale, renormalise=False, batched=batch_guidance)
-        conditions = {COND: self._features(prompt, prompt_embeds, pooled_prompt_embeds, max_sequence_length)}
-        if guidance.enabled:
-            conditions[UNCOND] = self._features(
-                negative_prompt, negative_prompt_embeds, negative_pooled_prompt_embeds, max_sequence_length
-            )
+        conditions = self.conditions(
+            guidance,
+            (prompt, prompt_embeds, pooled_prompt_embeds),
+            (negative_prompt, negative_prompt_embeds, negative_pooled_prompt_embeds),
+            max_sequence_length,
+        )
         channels = backbone.capabilities.latent_channels
         shape = (layers + 1, channels, 2 * layout.height, 2 * layout.width)
         source = noise_sources(seed, generator, 1, 1)[0]
@@ -153,18 +135,7 @@ class RegionLayersPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         start = [layout.crop(packed[i : i + 1], frame) for i, frame in enumerate(layout.frames)]
         mu = flux_mu(self.scheduler.config, layout.num_noisy_tokens)
         schedule = make_schedule(self.scheduler.config, num_inference_steps, 0, mu=mu)
-        with self.progress_bar(total=schedule.num_steps) as bar:
-            tokens = Sampler().run(
-                backbone,
-                layout,
-                torch.cat(start, 1),
-                None,
-                {name: text.to(device=device) for name, text in conditions.items()},
-                SamplerSettings(schedule=schedule, guidance=guidance),
-                on_step=lambda state: bar.update(),
-                cancel=cancel,
-            )
-        check_cancelled(cancel)
+        tokens = self.sampled(backbone, layout, torch.cat(start, 1), conditions, schedule, guidance, cancel)
         frames = self._latents(backbone, tokens, layout)
         if output_type == "latent":
             images: Any = frames[1:]
@@ -189,20 +160,6 @@ class RegionLayersPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         self.maybe_free_model_hooks()
         return output if return_dict else (output.images,)
 
-    def _features(
-        self, prompt: str | None, embeds: torch.Tensor | None, pooled: torch.Tensor | None, length: int
-    ) -> TextFeatures:
-        if embeds is not None and pooled is not None:
-            return TextFeatures(embeds=embeds, pooled=pooled)
-        if embeds is not None or pooled is not None:
-            raise InputError("FLUX takes prompt_embeds and pooled_prompt_embeds together; give both or neither.")
-        if self.text_encoder is None or self.text_encoder_2 is None:
-            raise InputError("This pipeline has no text encoders; give prompt_embeds and pooled_prompt_embeds.")
-        if prompt is None:
-            raise InputError("Say what to make: give a prompt, or prompt_embeds and pooled_prompt_embeds.")
-        parts = (self.tokenizer, self.text_encoder, self.tokenizer_2, self.text_encoder_2)
-        return FluxTextEncoder(*parts, max_tokens=length).encode([prompt])
-
     def _latents(self, backbone: FluxBackbone, tokens: torch.Tensor, layout: Layout) -> torch.Tensor:
         """(frames, C, h, w) normalised; outside of boxes the latents of mid grey."""
         grey: Any = 0.0
@@ -210,7 +167,7 @@ class RegionLayersPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             channels = int(self.vae.config.in_channels)
             canvas = torch.zeros(1, channels, layout.height * CELL, layout.width * CELL, device=tokens.device)
             mode = self.vae.encode(canvas.to(self.vae.dtype)).latent_dist.mode().float()
-            scale, shift = self._normalisation
+            scale, shift = self.normalisation
             grey = backbone.pack(scale * (mode - shift))
         parts = [
             layout.scatter(tokens[:, where], frame, grey)
@@ -224,7 +181,7 @@ class RegionLayersPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             pixels = KLRGBACodec(self.vae, one_at_a_time=True).decode(frames)
             pixels[:2, 3] = 1
             return pixels
-        scale, shift = self._normalisation
+        scale, shift = self.normalisation
         raw = frames / scale + shift
         full = [self.vae.decode(one[None].to(self.vae.dtype), return_dict=False)[0].float() for one in raw[:2]]
         opaque = torch.cat([torch.cat([one, torch.ones_like(one[:, :1])], 1) for one in full])
@@ -238,10 +195,6 @@ class RegionLayersPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         )
         seen = self.region_decoder(raw.to(self.region_decoder.dtype), finer).float()
         return torch.cat([opaque, seen[2:]]).clamp(-1, 1)
-
-    @property
-    def _normalisation(self) -> tuple[float, float]:
-        return float(self.vae.config.scaling_factor), float(self.vae.config.shift_factor or 0.0)
 
     def _document(
         self, pictures: list[Any], boxes: Sequence[Box | None], seed: int | None, prompt: str | None, facts: dict[str, Any]

@@ -27,10 +27,10 @@ from acetate.models.codecs import LayerDiffuseCodec, widen_rgb_vae
 from acetate.models.codecs.layerdiffuse import LatentOffsetEncoder, TransparentUNet
 from acetate.training.alphavae import AlphaVAELossSettings, alphavae_loss, flatten_some
 from acetate.training.layerdiffuse import LayerDiffuseLossSettings, layerdiffuse_loss, trainable
+from acetate.training.muon import Muon
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
 CROP, BATCH = 32, 8
-RGB_SHARE = 0.3  # of the time, for the RGB VAE that both start from
 
 
 def make_vae(width: int) -> AutoencoderKL:
@@ -68,10 +68,11 @@ def rgb_step(vae: AutoencoderKL) -> Step:
 def train(
     parameters: list[torch.nn.Parameter], step: Step, pictures: Iterator[Tensor], seconds: float, lr: float
 ) -> int:
-    optimiser, began, steps = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95)), time.monotonic(), 0
+    matrices = [p for p in parameters if p.ndim > 1 and min(p.shape[0], p[0].numel()) > 4]
+    others = [p for p in parameters if not any(p is one for one in matrices)]
+    optimiser, began, steps = Muon(matrices, others, lr=5 * lr, adamw_lr=lr), time.monotonic(), 0
     while (share := (time.monotonic() - began) / seconds) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = lr * min(1.0, (steps + 1) / 20) * (1 - share)
+        optimiser.scale_lr(min(1.0, (steps + 1) / 20) * min(1.0, 2 - 2 * share))
         loss = step(next(pictures))[0]
         optimiser.zero_grad()
         loss.backward()
@@ -93,6 +94,9 @@ def main() -> None:
     parser.add_argument("kind", choices=("alphavae", "layerdiffuse"))
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"))
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument(
+        "--rgb", type=float, default=0.3, help="share of the time for the RGB VAE that both start from (0: random)"
+    )
     parser.add_argument("--width", type=int, default=8, help="channels of the VAE's finest level")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
@@ -100,9 +104,9 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rehearse", action="store_true", help="two minutes, to see that everything works")
+    parser.add_argument("--rehearse", action="store_true", help="two minutes from a random VAE, to see that all works")
     args = parser.parse_args()
-    seconds = 120.0 if args.rehearse else 60 * args.minutes
+    seconds, rgb = (120.0, 0.0) if args.rehearse else (60 * args.minutes, args.rgb)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
@@ -111,8 +115,9 @@ def main() -> None:
     pictures = (plan.draw(renderer) for plan in plans)
     held = [next(pictures) for _ in range(8)]
     vae = make_vae(args.width).to(args.device)
-    first = train(list(vae.parameters()), rgb_step(vae), pictures, RGB_SHARE * seconds, 3e-3)
-    print(f"RGB VAE: {first} steps, {psnr(rgb_step(vae), held):.1f} dB on flattened pictures", flush=True)
+    if rgb > 0:
+        first = train(list(vae.parameters()), rgb_step(vae), pictures, rgb * seconds, 3e-3)
+        print(f"RGB VAE: {first} steps, {psnr(rgb_step(vae), held):.1f} dB on flattened pictures", flush=True)
     out = args.out / args.kind
     if args.kind == "alphavae":
         wide, settings = widen_rgb_vae(vae), AlphaVAELossSettings()
@@ -132,7 +137,7 @@ def main() -> None:
             return layerdiffuse_loss(codec, pixels, losses)
 
     before = psnr(step, held)
-    steps = train(parameters, step, pictures, (1 - RGB_SHARE) * seconds, 2e-3)
+    steps = train(parameters, step, pictures, (1 - rgb) * seconds, 2e-3)
     after = psnr(step, held)
     print(f"{args.kind}: {steps} steps, {before:.1f} -> {after:.1f} dB, {after - before:+.1f}", flush=True)
     for name, module in saved.items():

@@ -43,7 +43,7 @@ class FluxBackbone:
         self.guidance = guidance
         self.patch_size = PATCH
         self._layouts: list[Layout] = []
-        self._ids: dict[tuple[Layout, torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._ids: dict[tuple[Layout, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
         width = self.capabilities.hidden_size
         if frame_embedding is not None and frame_embedding.config["dim"] != width:
             raise InputError(
@@ -107,14 +107,15 @@ class FluxBackbone:
         if table is not None:
             table.expect(times)
 
-    def ids(self, layout: Layout, device: torch.device | str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """(image (S, 3), text (T, 3)) ids of a layout; the last eight layouts are remembered."""
-        key = (layout, torch.device(device), dtype)
+    def ids(self, layout: Layout, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+        """(image (S, 3), text (T, 3)) float32 ids of a layout; the last eight layouts are remembered. FluxPipeline rounds
+        them to the network's dtype, which is the same up to 256 tokens a side and wrong beyond."""
+        key = (layout, torch.device(device))
         if key not in self._ids:
             text = torch.zeros(layout.num_text_tokens, 3, dtype=torch.int64)
             for span, where in zip(layout.text, layout.text_slices, strict=True):
                 text[where, 0] = span.index or 0
-            self._ids[key] = layout.positions().to(device, dtype), text.to(device, dtype)
+            self._ids[key] = layout.positions().float().to(device), text.float().to(device)
             while len(self._ids) > 8:
                 del self._ids[next(iter(self._ids))]
         return self._ids[key]
@@ -137,7 +138,7 @@ class FluxBackbone:
         dtype = self.dtype
         full = layout.with_text(text.spans)
         noisy = layout.num_noisy_tokens
-        image_ids, text_ids = self.ids(full, tokens.device, dtype)
+        image_ids, text_ids = self.ids(full, tokens.device)
         hidden = tokens.to(dtype)
         if self.channel_condition:
             hidden, image_ids = torch.cat([hidden[:, :noisy], hidden[:, noisy:]], dim=2), image_ids[:noisy]

@@ -148,7 +148,7 @@ def test_cropped_frames_keep_their_place() -> None:
     boxes = [None, (1, 1, 4, 3), (2, 0, 6, 4)]
     layout = Layout.text_to_layers(HEIGHT, WIDTH, 3, boxes)
     image, text_ids = FluxBackbone(model).ids(
-        layout.with_text([TextSpan(length=2), TextSpan(length=1, index=2)]), "cpu", torch.float32
+        layout.with_text([TextSpan(length=2), TextSpan(length=1, index=2)]), "cpu"
     )
     assert image.shape == (24 + 24 + 6 + 16, 3)
     assert image[48].tolist() == [2, 1, 1] and image[53].tolist() == [2, 2, 3]

@@ -23,7 +23,7 @@ from acetate.models.codecs.layerdiffuse.augment import decode_augmented
 from acetate.models.codecs.layerdiffuse.pad_rgb import _area, _linear
 from acetate.models.inventory import count_parameters, expected_shapes
 
-WIDTHS = (8, 8, 16, 16, 16)
+SMALL: dict[str, Any] = {"widths": (4, 4, 8, 8, 8), "attention_levels": 1, "blocks_per_level": 1}
 
 
 def make_vae(latents: int = 16, channels: int = 3) -> AutoencoderKL:
@@ -45,7 +45,7 @@ def make_vae(latents: int = 16, channels: int = 3) -> AutoencoderKL:
 def make_parts(latents: int = 16) -> tuple[TransparentUNet, LatentOffsetEncoder]:
     """Small, with what starts at zero made non-zero, so that wrong wiring shows."""
     torch.manual_seed(6)
-    decoder = TransparentUNet(latent_channels=latents, widths=WIDTHS, attention_levels=2).eval()
+    decoder = TransparentUNet(latent_channels=latents, **SMALL).eval()
     encoder = LatentOffsetEncoder(latent_channels=latents, widths=(4, 8, 8, 8)).eval()
     torch.nn.init.normal_(decoder.latent_conv_in.weight, std=0.3)
     torch.nn.init.normal_(encoder.blocks[-1].weight, std=3e-3)
@@ -55,7 +55,7 @@ def make_parts(latents: int = 16) -> tuple[TransparentUNet, LatentOffsetEncoder]
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The published layout at a size that tests can write."""
-    monkeypatch.setattr(files, "PUBLISHED_DECODER", {"widths": WIDTHS, "attention_levels": 2})
+    monkeypatch.setattr(files, "PUBLISHED_DECODER", SMALL)
     monkeypatch.setattr(files, "PUBLISHED_ENCODER", {"widths": (4, 8, 8, 8)})
 
 
@@ -85,7 +85,7 @@ def test_published_inventories(channels: int, unet: int, offset: int) -> None:
 
 def test_a_fresh_pair_hides_nothing_and_ignores_the_latent() -> None:
     torch.manual_seed(0)
-    decoder, encoder = TransparentUNet(widths=WIDTHS, attention_levels=2), LatentOffsetEncoder()
+    decoder, encoder = TransparentUNet(**SMALL), LatentOffsetEncoder()
     x = torch.rand(1, 4, 32, 32)
     assert not encoder(x).any() and encoder(x).shape == (1, 16, 4, 4)
     latent = torch.randn(1, 16, 4, 4)
@@ -290,7 +290,7 @@ def truncated(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (without("decoder.mid_block.resnets.0.conv1.bias"), "lack mid_block.resnets.0.conv1.bias (16)"),
+        (without("decoder.mid_block.resnets.0.conv1.bias"), "lack mid_block.resnets.0.conv1.bias (8)"),
         (without("encoder.blocks.4.weight"), "lack blocks.4.weight"),
         (with_extra("decoder.time_embedding.weight"), "time_embedding.weight, which the model"),
         (with_extra("lora.weight"), "holds lora.weight, which is no part of LayerDiffuse"),
