@@ -40,6 +40,7 @@ def mixed(tmp_path: Path, picture: Path, tiny_checkpoint: Path) -> Path:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_all_tasks_and_their_documents(
     mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], picture: Path
 ) -> None:
