@@ -10,6 +10,7 @@ the machine. Long use is measured by scripts/soak_studio.py.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
@@ -99,6 +100,9 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *UNHURRIED])
         drag(arrive(browser, studio.address), Path(folder))
         browser.close()
+    print(
+        f"on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: other work on the machine counts into every figure"
+    )
     return 0
 
 
