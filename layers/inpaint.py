@@ -1,6 +1,7 @@
-"""Smooth colour for what is hidden: known pixels are averaged into ever coarser pictures, and the gaps filled from those.
+"""Smooth colour for what is hidden: a gentle surface through all known pixels, and what that leaves filled in from near by.
 
-The push-pull pyramid of Gortler et al. (SIGGRAPH 1996), then a few rounds of relaxation. Good for flat walls, gradients and
+The surface is a quadratic in x and y, so that a gradient goes on where only one side of it is known; the rest is the
+push-pull pyramid of Gortler et al. (SIGGRAPH 1996), then a few rounds of relaxation. Good for flat walls, gradients and
 soft light; it invents no texture and no pattern. Knows arrays, no layers.
 """
 
@@ -19,12 +20,27 @@ def fill_smoothly(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
     """
     if not known.any():
         raise ValueError("no pixel is known, so there is nothing to fill from")
-    weight = known.astype(np.float32)[..., None]
-    filled = _pull(colour * weight, weight)
+    surface = _surface(colour, known)
+    rest, weight = colour - surface, known.astype(np.float32)[..., None]
+    filled = _pull(rest * weight, weight)
     for _ in range(RELAXATIONS):
         smooth = np.stack([uniform_filter(plane, 3, mode="nearest") for plane in np.moveaxis(filled, -1, 0)], -1)
-        filled = np.where(known[..., None], colour, smooth)
-    return filled
+        filled = np.where(known[..., None], rest, smooth)
+    low, high = colour[known].min(0), colour[known].max(0)
+    return np.where(known[..., None], colour, np.clip(filled + surface, low, high))
+
+
+def _surface(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The quadratic in x and y that is nearest to the known pixels, everywhere, (H, W, C)."""
+    height, width = known.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x, y = 2 * x / max(1, width - 1) - 1, 2 * y / max(1, height - 1) - 1
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
+    here = basis[known].astype(np.float64)
+    # A little damping keeps the curved terms from running away where few pixels are known.
+    damping = np.diag([0, 1e-4, 1e-4, 1e-3, 1e-3, 1e-3]) * len(here)
+    weights = np.linalg.solve(here.T @ here + damping + 1e-9 * np.eye(6), here.T @ colour[known].astype(np.float64))
+    return (basis @ weights.astype(np.float32)).astype(np.float32)
 
 
 def _pull(weighted: np.ndarray, weight: np.ndarray) -> np.ndarray:
