@@ -103,13 +103,14 @@ def decompose(
         )
     chosen = _closest(output.documents, picture)
     document = output.documents[chosen]
-    if stored.get("keep_whole", False) if keep_whole is None else keep_whole:
+    whole = bool(stored.get("keep_whole", False)) if keep_whole is None else keep_whole
+    if whole:
         with phases.during("whole"):
             document = _with_whole_objects(document, picture, size)
     if layers == "auto":
         document = drop_empty(document)
     document, recomposed = matched(document, picture, size, phases)
-    arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size, "keep_whole": keep_whole}
+    arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size, "keep_whole": whole or None}
     facts = run_facts("decompose", pipeline, seed + chosen, arguments)
     return finished(document, facts, phases, recomposed)
 
