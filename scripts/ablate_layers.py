@@ -92,7 +92,7 @@ def main() -> None:
         reuse=args.reuse or float(preset["reuse"]),
     )
     tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]) // 2)
-    validation = validation_batches(pool, held_out, tasks.tokens)[: len(TASKS)]
+    validation = validation_batches(pool, held_out, max(tasks.tokens, 12288))[: len(TASKS)]
     rows = {}
     for name in ("warming up", *args.variants):
         torch.manual_seed(0)

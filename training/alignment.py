@@ -58,11 +58,13 @@ class LayerAlignment(nn.Module):
 
 class GradientCosine:
     """Whether the head still helps: the cosine between the gradients of both losses at one weight, averaged; ``ended``
-    once the average falls below 0 (HASTE's rule)."""
+    once the average falls below 0 (HASTE's rule). The first ``settle`` measurements are not judged: one batch is noise,
+    and a head that knows nothing yet pulls anywhere."""
 
-    def __init__(self, weight: Tensor, keep: float = 0.7) -> None:
-        self.weight, self.keep, self.ended = weight, keep, False
+    def __init__(self, weight: Tensor, keep: float = 0.7, settle: int = 5) -> None:
+        self.weight, self.keep, self.settle, self.ended = weight, keep, settle, False
         self.mean: float | None = None
+        self._seen = 0
 
     def update(self, loss: Tensor, extra: Tensor) -> None:
         """Take in one measurement; both graphs stay alive."""
@@ -71,4 +73,5 @@ class GradientCosine:
         ]
         cosine = float(F.cosine_similarity(*gradients, dim=0))
         self.mean = cosine if self.mean is None else self.keep * self.mean + (1 - self.keep) * cosine
-        self.ended = self.ended or self.mean < 0
+        self._seen += 1
+        self.ended = self.ended or (self._seen > self.settle and self.mean < 0)

@@ -25,7 +25,7 @@ from .log import RunLog
 from .model import LayersModel, export
 from .muon import Muon
 from .pool import Pool
-from .processes import average_gradients
+from .processes import agreed, average_gradients, same_weights
 from .routing import TokenRouting
 from .tasks import TaskBatch, TaskSettings, next_batch
 
@@ -127,6 +127,7 @@ class Trainer:
         self.head = torch.optim.AdamW(self.alignment.parameters(), lr=2e-3)
         probe = model.transformer.transformer_blocks[block].img_mlp.net[2].weight
         self.cosine = GradientCosine(probe)
+        same_weights(accelerator, (model, self.alignment))
         self.ema = EMA(model, settings.average)
         self.step = 0
         self.log = RunLog(out / "log.jsonl")
@@ -138,7 +139,7 @@ class Trainer:
         s, first, began = self.settings, self.step, time.monotonic()
         rng = np.random.default_rng([s.seed, self.step, self.accelerator.process_index])
         saved = checked = began
-        while (share := self._share(first, began)) < 1:
+        while (share := self._agree(first, began)) < 1:
             self.large.value = s.large_share(share)
             self.optimiser.scale_lr(s.rate(share, self.step - first))
             self._step(rng, share)
@@ -154,6 +155,12 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.log.write(step=self.step, share=1.0, **self.validate())
             export(self.model, self.ema.shadow, self.out)
+
+    def _agree(self, first: int, began: float) -> float:
+        """The share of the run that is over, and whether the alignment head goes on: the same in every process."""
+        share, ended = agreed(self.accelerator, self._share(first, began), float(self.cosine.ended))
+        self.cosine.ended = bool(ended)
+        return share
 
     def _share(self, first: int, began: float) -> float:
         if self.settings.steps is not None:
@@ -238,6 +245,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "ema": self.ema.state_dict(),
+            "alignment": self.alignment.state_dict(),
             "step": self.step,
         }
         torch.save(state, self.out / "state.tmp")
@@ -252,5 +260,6 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.ema.load_state_dict(state["ema"])
+        self.alignment.load_state_dict(state["alignment"])
         self.step = state["step"]
         return True

@@ -1,16 +1,18 @@
 """Several processes, one model: each sees its own batches, and gradients are averaged before every step.
 
 Plain averaging instead of a wrapped module, so that compiled blocks, several tasks a step and optimisers of our own need
-no special case. With one process it does nothing.
+no special case. Whatever decides how a step is made (how far the run is, whether the alignment head goes on) is the first
+process's word: clocks and measurements differ. With one process nothing here does anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from accelerate.utils import broadcast
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -23,3 +25,21 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[Tensor]) ->
     mean = accelerator.reduce(flat, reduction="mean")
     for p, part in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
         p.grad = part.view_as(p)
+
+
+@torch.no_grad()
+def same_weights(accelerator: Accelerator, modules: Sequence[nn.Module]) -> None:
+    """Give every process the first one's parameters and buffers."""
+    if accelerator.num_processes == 1:
+        return
+    for module in modules:
+        for value in module.state_dict().values():
+            value.copy_(broadcast(value.clone()))
+
+
+def agreed(accelerator: Accelerator, *values: float) -> tuple[float, ...]:
+    """The first process's values, in every process."""
+    if accelerator.num_processes == 1:
+        return values
+    told = broadcast(torch.tensor(values, dtype=torch.float64, device=accelerator.device))
+    return tuple(told.tolist())

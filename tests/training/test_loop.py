@@ -18,7 +18,6 @@ from acetate.training.chunks import ChunkStream
 from acetate.training.loop import LoopSettings, Trainer
 from acetate.training.model import LayersModel, ModelSettings
 from acetate.training.pool import Pool
-from acetate.training.processes import average_gradients
 from acetate.training.tasks import TASKS, TaskSettings, make_batch
 
 TASK_SETTINGS = TaskSettings(tokens=512)
@@ -106,10 +105,3 @@ def test_rates_rise_hold_and_fall_to_zero() -> None:
         LoopSettings(minutes=1, decay=0)
     with pytest.raises(ValueError, match="route"):
         LoopSettings(minutes=1, route=0)
-
-
-def test_one_process_keeps_its_gradients() -> None:
-    weight = torch.nn.Parameter(torch.ones(3))
-    weight.grad = torch.arange(3.0)
-    average_gradients(Accelerator(cpu=True), [weight])
-    assert weight.grad.tolist() == [0, 1, 2]

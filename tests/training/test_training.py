@@ -233,12 +233,21 @@ def test_masks_are_loosened_but_never_lose_the_object() -> None:
 
 def test_a_head_that_pulls_the_other_way_is_let_go() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
-    cosine = GradientCosine(weight, keep=0.5)
+    cosine = GradientCosine(weight, keep=0.5, settle=2)
     cosine.update((weight**2).sum(), (weight**2).sum())
     assert cosine.mean == pytest.approx(1.0) and not cosine.ended
     for _ in range(3):
         cosine.update((weight**2).sum(), -(weight**2).sum())
     assert cosine.mean is not None and cosine.mean < 0 and cosine.ended
+
+
+def test_one_bad_batch_at_the_start_does_not_end_the_alignment() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    cosine = GradientCosine(weight, settle=2)
+    cosine.update((weight**2).sum(), -(weight**2).sum())
+    for _ in range(9):
+        cosine.update((weight**2).sum(), (weight**2).sum())
+        assert not cosine.ended
 
 
 def test_routing_keeps_what_it_skips_and_all_of_it_means_no_change() -> None:
