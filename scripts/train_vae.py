@@ -2,7 +2,8 @@
 
 Resumes from --out by itself. Small crops first, whole pictures at the end, so that the codec's one attention layer meets
 the sizes it will work at; the rate decays to zero by then. Ends by writing the diffusers folder vae/ (averaged weights,
-bf16, latents measured) into --out.
+bf16, latents measured) into --out. `--start weights/vae --decoder-only` goes on with a codec that a transformer
+already uses: latents stay as they are, and only the pictures made of them get better.
 """
 
 from __future__ import annotations
@@ -69,11 +70,21 @@ def main() -> None:
         "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"
     )
     parser.add_argument("--channels", type=int, default=16, help="latent channels")
+    parser.add_argument("--start", type=Path, help="go on from this folder's weights, such as weights/vae")
+    parser.add_argument(
+        "--decoder-only", action="store_true", help="keep the encoder, and so all latents, as they are"
+    )
+    parser.add_argument(
+        "--overlap", type=float, default=0.0, help="weight of the alphas' soft IoU in the loss"
+    )
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--workers", type=int, help="processes that describe scenes")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rehearse", action="store_true", help="one minute, to see that everything works")
     args = parser.parse_args()
+    if args.decoder_only and args.start is None:
+        parser.error("--decoder-only needs --start: the codec whose latents are to stay")
     minutes = 1.0 if args.rehearse else args.minutes
     workers = (1 if args.device == "cpu" else 13) if args.workers is None else args.workers
     torch.set_num_threads(args.threads)
@@ -82,16 +93,12 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     accelerator = Accelerator(cpu=args.device == "cpu")
     device = accelerator.device
-    vae = AutoencoderKLQwenImage(
-        base_dim=24,
-        z_dim=args.channels,
-        dim_mult=[1, 2, 3, 4],
-        num_res_blocks=1,
-        temperal_downsample=[False, False, False],
-        input_channels=4,
-    ).to(device)
+    vae = (new_codec(args.channels) if args.start is None else load_codec(args.start)).to(device)
+    if args.decoder_only:
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
     restore = install_still_convolutions(vae, channels_last=True)
-    optimiser = Muon(*split_parameters(vae, HEADS), lr=0.012, adamw_lr=2e-3)
+    optimiser = Muon(*split_parameters(vae, HEADS), lr=0.012 * args.rate, adamw_lr=2e-3 * args.rate)
     ema, step, state_file = EMA(vae, 0.998), 0, args.out / "state.pt"
     if state_file.exists():
         state = torch.load(state_file, map_location=device)
@@ -101,7 +108,7 @@ def main() -> None:
         step = state["step"]
     atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
     renderer, stages = Renderer(atlas, device), list(STAGES[args.device])
-    log, settings = RunLog(args.out / "log.jsonl"), VAELossSettings()
+    log, settings = RunLog(args.out / "log.jsonl"), VAELossSettings(overlap=args.overlap)
     began = saved = time.monotonic()
     torch.manual_seed(args.seed + 1 + accelerator.process_index)
     first, stage, plans, seen = step, None, iter(()), 0
@@ -122,25 +129,43 @@ def main() -> None:
         loss, figures = vae_loss(vae, pixels, settings)
         optimiser.zero_grad()
         loss.backward()
-        average_gradients(accelerator, vae.parameters())
+        average_gradients(accelerator, (p for p in vae.parameters() if p.requires_grad))
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
         ema.update(vae)
         step, seen = step + 1, seen + len(pixels)
         if step % 50 == 0:
             shown = {name: float(value) for name, value in figures.items()}
-            log.write(step=step, loss=float(loss), share=share, crop=stage.crop, crops=seen, **shown)
+            log.write(step=step, loss=loss.item(), share=share, crop=stage.crop, crops=seen, **shown)
         if time.monotonic() - saved > 180:
             saved = save(args.out, vae, optimiser, ema, step)
     save(args.out, vae, optimiser, ema, step)
     vae.load_state_dict(ema.shadow)
     clear_video_taps(vae)
-    pictures = [next(plans).draw(renderer) for _ in range(16)]
-    with mixed(device.type):
-        mean, std = measure_latents(vae, pictures)
+    if not args.decoder_only:
+        pictures = [next(plans).draw(renderer) for _ in range(16)]
+        with mixed(device.type):
+            mean, std = measure_latents(vae, pictures)
+        vae.register_to_config(latents_mean=mean, latents_std=std)
     restore()
-    vae.register_to_config(latents_mean=mean, latents_std=std)
     vae.to("cpu", torch.bfloat16).save_pretrained(args.out / "vae")
+
+
+def new_codec(channels: int) -> AutoencoderKLQwenImage:
+    """The embedded model's sizes, random weights."""
+    return AutoencoderKLQwenImage(
+        base_dim=24,
+        z_dim=channels,
+        dim_mult=[1, 2, 3, 4],
+        num_res_blocks=1,
+        temperal_downsample=[False, False, False],
+        input_channels=4,
+    )
+
+
+def load_codec(folder: Path) -> AutoencoderKLQwenImage:
+    """A trained codec, in float32."""
+    return AutoencoderKLQwenImage.from_pretrained(folder, torch_dtype=torch.float32)
 
 
 def save(out: Path, vae: AutoencoderKLQwenImage, optimiser: Muon, ema: EMA, step: int) -> float:

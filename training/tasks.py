@@ -26,14 +26,15 @@ EOS = 2
 class TaskSettings:
     """Shares of the tasks within a kind of chunk: ``stack`` over (image, text, missing, one), ``boxed``: image to layers
     with known boxes among the batches of "boxes" chunks. ``tokens``: image tokens a batch. ``fewer``: share of batches
-    with a layer more than there are objects, so that the top one stays empty. ``caption``: share of image-to-layers batches
+    with more layers than there are objects, so that the top ones stay empty: one more from text, up to ``most_layers`` from
+    a picture, as ``layers="auto"`` runs. ``caption``: share of image-to-layers batches
     that are told what the picture shows. ``drop``: share of text batches without any text, for guidance.
     """
 
     stack: tuple[float, float, float, float] = (0.6, 0.14, 0.14, 0.12)
     boxed: float = 0.15
     tokens: int = 65536
-    fewer: float = 0.2
+    fewer: float = 0.3
     caption: float = 0.2
     drop: float = 0.1
     most_layers: int = 5
@@ -98,9 +99,10 @@ class _Maker:
             return self._batch(task, layout, [0, 1, 2, 3], weights_as_stored=True)
         boxes = None if self.group is None else self.stored.boxes[self.group]
         layers = self.layers
-        extra = (
-            boxes is None and layers < self.settings.most_layers and self.rng.random() < self.settings.fewer
-        )
+        room = self.settings.most_layers - layers if boxes is None else 0
+        extra = 0
+        if room > 0 and self.rng.random() < self.settings.fewer:
+            extra = int(self.rng.integers(1, room + 1)) if task == "image" else 1
         if task == "missing":
             layout = self._missing()
         elif task == "image":
@@ -146,7 +148,8 @@ class _Maker:
             latents = torch.cat([latents, empty], 1)
             known = torch.cat([known, torch.full_like(known[:, :1], 0.25)], 1)
         if not weights_as_stored:
-            known = known[:, [frame.index for frame in layout.noisy_frames]]
+            last = known.shape[1] - 1  # every layer that nothing belongs to shares the empty one's weights
+            known = known[:, [min(frame.index, last) for frame in layout.noisy_frames]]
             if task in ("image", "missing"):
                 known[:, 0] = 0.3  # the composite is nearly given
         if self.settings.even_weights:

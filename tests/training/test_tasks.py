@@ -73,6 +73,18 @@ def test_frames_are_the_latents_of_their_pictures(stream: ChunkStream, pool: Poo
     empty = pool.blank(chunk.grid).float()
     torch.testing.assert_close(batch.latents[0, -2], empty)  # the layer too many is empty
     assert torch.equal(batch.weights[:, -1], torch.full_like(batch.weights[:, -1], 0.25))
+    wider = TaskSettings(tokens=1024, fewer=1.0, most_layers=chunk.layers + 3)
+    seen = set()
+    for seed in range(12):
+        batch = make_batch(stored, pool, wider, np.random.default_rng(seed), "image")
+        added = len(batch.layout.noisy_frames) - 1 - chunk.layers
+        seen.add(added)
+        for frame in range(1 + chunk.layers, 1 + chunk.layers + added):
+            torch.testing.assert_close(batch.latents[0, frame], empty)
+        assert batch.weights.shape[1] == len(batch.layout.noisy_frames)
+        text = make_batch(stored, pool, wider, np.random.default_rng(seed), "text")
+        assert len(text.layout.noisy_frames) == 1 + chunk.layers + 1
+    assert seen == {1, 2, 3}  # as many as `layers="auto"` may leave over
 
 
 def test_an_object_is_what_its_background_lacks(stream: ChunkStream, pool: Pool) -> None:
