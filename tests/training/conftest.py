@@ -76,6 +76,10 @@ def stream(world: Atlas, model: LayersModel) -> ChunkStream:
 
 
 @pytest.fixture
-def pool(world: Atlas, stream: ChunkStream) -> Pool:
-    codec = QwenRGBACodec(tiny_vae().requires_grad_(False))
-    return Pool(iter(stream), Renderer(world), codec, size=4, reuse=2.0)
+def codec() -> AutoencoderKLQwenImage:
+    return tiny_vae().requires_grad_(False)
+
+
+@pytest.fixture
+def pool(world: Atlas, stream: ChunkStream, codec: AutoencoderKLQwenImage) -> Pool:
+    return Pool(iter(stream), Renderer(world), QwenRGBACodec(codec), size=4, reuse=2.0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from diffusers import AutoencoderKLQwenImage
 
 from acetate.datasets.atlas import Atlas
 from acetate.training.processes import agreed, average_gradients
@@ -27,12 +28,13 @@ def test_one_process_keeps_its_gradients_and_its_word() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_hold_one_model(world: Atlas, tmp_path: Path) -> None:
+def test_two_processes_hold_one_model(world: Atlas, codec: AutoencoderKLQwenImage, tmp_path: Path) -> None:
     """They begin with different weights, see different scenes, run by the clock, and end with the same weights."""
     world.save(tmp_path / "atlas.npz")
+    codec.save_pretrained(tmp_path / "vae")
     (tmp_path / "acetate").symlink_to(ROOT)
     launch = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    worker = [str(Path(__file__).with_name("two_processes.py")), str(tmp_path / "atlas.npz"), str(tmp_path)]
+    worker = [str(Path(__file__).with_name("two_processes.py")), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
     ran = subprocess.run([*launch, *worker], env=environment, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stderr[-3000:]

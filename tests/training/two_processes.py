@@ -1,6 +1,6 @@
 """What tests/training/test_processes.py starts twice: three steps of a tiny run, then what this process ended with.
 
-`torchrun --standalone --nproc_per_node 2 two_processes.py ATLAS OUT`
+`torchrun --standalone --nproc_per_node 2 two_processes.py FOLDER`, a folder with atlas.npz and vae/
 """
 
 from __future__ import annotations
@@ -38,27 +38,18 @@ SIZES = ModelSettings(
 )
 
 
-def main(atlas_file: str, out: str) -> None:
+def main(out: str) -> None:
+    folder = Path(out)
     accelerator = Accelerator(cpu=True)
     rank = accelerator.process_index
-    atlas = Atlas.load(Path(atlas_file))
+    atlas = Atlas.load(folder / "atlas.npz")
     torch.manual_seed(rank)  # the processes begin with different weights, and must not keep them
     model = LayersModel(vocabulary(atlas), SIZES)
     settings = ChunkSettings(scenes=8, group=4)
     stream = ChunkStream(
         atlas, model.tokenizer, settings=settings, large=multiprocessing.Value("d", 0.0), seed=2 + rank
     )
-    torch.manual_seed(7)
-    vae = AutoencoderKLQwenImage(
-        base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 1, 2, 2],
-        num_res_blocks=1,
-        temperal_downsample=[False, False, False],
-        input_channels=4,
-        latents_mean=[0.0] * 4,
-        latents_std=[1.0] * 4,
-    ).requires_grad_(False)
+    vae = AutoencoderKLQwenImage.from_pretrained(folder / "vae").requires_grad_(False)
     pool = Pool(iter(stream), Renderer(atlas), QwenRGBACodec(vae), size=2, reuse=2.0)
     loop = LoopSettings(minutes=0.15, batches=1, warm_up=1, average=0.5, log_every=1)
     trainer = Trainer(
@@ -69,7 +60,7 @@ def main(atlas_file: str, out: str) -> None:
         TaskSettings(tokens=512),
         accelerator,
         multiprocessing.Value("d", 0.0),
-        Path(out),
+        folder,
     )
     seen: list[float] = []
     kept = trainer._step
@@ -84,7 +75,7 @@ def main(atlas_file: str, out: str) -> None:
     digest = [float(value.double().sum()) for value in trainer.ema.shadow.values()]
     told = gather_object([{"rank": rank, "digest": digest, "shares": seen, "scenes": pool.scenes}])
     if accelerator.is_main_process:
-        (Path(out) / "told.json").write_text(json.dumps(told))
+        (folder / "told.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":
