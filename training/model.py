@@ -123,8 +123,9 @@ class LayersModel(nn.Module):
         for name, kind in zip(PARTS, kinds, strict=True):
             getattr(self, name).load_state_dict(kind.from_pretrained(folder / name).float().state_dict())
 
-    def hurry(self, *, compiled: bool) -> None:
-        """Set up for a GPU: flash attention, and each block's arithmetic compiled once for all shapes."""
+    def hurry(self, *, compiled: bool, backend: str = "inductor") -> None:
+        """Set up for a GPU: flash attention, and each block's arithmetic compiled once for all shapes by torch's
+        ``backend``."""
         self.fast = True
         self.transformer.set_attn_processor(FlashAttention())
         frequencies = _RealFrequencies(self.transformer.pos_embed, layer_axis=True, size=256)
@@ -133,7 +134,7 @@ class LayersModel(nn.Module):
             blocks = self.transformer.transformer_blocks
             # Sizes that happen to be equal once must not be taken for the same size for good.
             torch.fx.experimental._config.use_duck_shape = False
-            forward = torch.compile(type(blocks[0]).forward, dynamic=True)
+            forward = torch.compile(type(blocks[0]).forward, dynamic=True, backend=backend)
             for block in blocks:
                 block.forward = partial(forward, block)
             blocks[0].register_forward_pre_hook(_no_views, with_kwargs=True)

@@ -18,7 +18,7 @@ from acetate.training.chunks import ChunkStream
 from acetate.training.loop import LoopSettings, Trainer
 from acetate.training.model import LayersModel, ModelSettings
 from acetate.training.pool import Pool
-from acetate.training.tasks import TASKS, TaskSettings, make_batch
+from acetate.training.tasks import TASKS, TaskBatch, TaskSettings, make_batch
 
 TASK_SETTINGS = TaskSettings(tokens=512)
 
@@ -105,3 +105,45 @@ def test_rates_rise_hold_and_fall_to_zero() -> None:
         LoopSettings(minutes=1, decay=0)
     with pytest.raises(ValueError, match="route"):
         LoopSettings(minutes=1, route=0)
+
+
+@pytest.mark.slow
+def test_blocks_are_compiled_once_for_every_task_and_shape(
+    model: LayersModel, pool: Pool, stream: ChunkStream
+) -> None:
+    """One graph, whatever the task, the grid and the number of layers; the loss stays what it was. (A batch of one is a
+    case of its own to torch's compiler; a GPU's batches never are.)"""
+    rng, kinds = np.random.default_rng(3), {"boxes": "boxes", "object": "object"}
+    wide = TaskSettings(tokens=1400)
+    batches = [
+        make_batch(pool.encoded(stream.chunk(60 + i, kinds.get(t, "stack"))), pool, wide, rng, t)
+        for i, t in enumerate([*TASKS, "image", "text"])
+    ]
+    with torch.no_grad():
+        for block in model.transformer.transformer_blocks:
+            block.img_mod[1].bias.fill_(0.3)  # adaLN-zero blocks would hide whatever goes wrong in them
+        model.transformer.proj_out.weight.normal_(0, 0.1)
+    generator = torch.Generator().manual_seed(0)
+
+    def losses() -> list[torch.Tensor]:
+        found = []
+        for batch in batches:
+            generator.manual_seed(0)
+            tokens = sum(len(t) for t, f in zip(_tokens(batch), batch.layout.frames, strict=True) if f.noisy)
+            noise = torch.randn(len(batch), tokens, 16, generator=generator)
+            found.append(model(batch, torch.full((len(batch),), 0.5), noise))
+        return found
+
+    plain = losses()
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model.hurry(compiled=True, backend="eager")
+    for one, other in zip(losses(), plain, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert min(map(len, batches)) > 1
+    assert len({(batch.task, batch.layout.num_image_tokens) for batch in batches}) > 5
+
+
+def _tokens(batch: TaskBatch) -> list[range]:
+    return [range(part.start, part.stop) for part in batch.layout.slices]
