@@ -59,8 +59,9 @@ def canvas_size(
     """(width, height) in pixels as asked; what is left open is 1024, or follows ``aspect``, the size of a picture. Raises
     InputError for sizes that are no whole tokens of FLUX or too large."""
     if aspect is not None and (width is None or height is None):
-        wanted = {"wanted_width": width, "wanted_height": height}
-        return working_size(*aspect, resolution=SIDE, multiple=CELL, cell=CELL, **wanted)
+        return working_size(
+            *aspect, resolution=SIDE, multiple=CELL, cell=CELL, wanted_height=height, wanted_width=width
+        )
     width, height = SIDE if width is None else width, SIDE if height is None else height
     for name, side in (("width", width), ("height", height)):
         if side % CELL or not CELL <= side <= MAX_SIDE:
@@ -194,7 +195,12 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             spoken[UNCOND] = call.negative()
         device = self._execution_device
         conditions = {name: self._features(one, call).to(device=device) for name, one in spoken.items()}
-        shape = (len(layout.frames), backbone.capabilities.latent_channels, 2 * layout.height, 2 * layout.width)
+        shape = (
+            len(layout.frames),
+            backbone.capabilities.latent_channels,
+            2 * layout.height,
+            2 * layout.width,
+        )
         source = noise_sources(call.seed, call.generator, 1, 1)[0]
         noise = draw_noise(source, shape) if call.latents is None else call.latents.float()
         if shape[0] == 1 and noise.ndim == 3:
@@ -236,9 +242,13 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         if embeds is not None and pooled is not None:
             return TextFeatures(embeds=embeds, pooled=pooled)
         if embeds is not None or pooled is not None:
-            raise InputError("FLUX takes prompt_embeds and pooled_prompt_embeds together; give both or neither.")
+            raise InputError(
+                "FLUX takes prompt_embeds and pooled_prompt_embeds together; give both or neither."
+            )
         if self.text_encoder is None or self.text_encoder_2 is None:
-            raise InputError("This pipeline has no text encoders; give prompt_embeds and pooled_prompt_embeds.")
+            raise InputError(
+                "This pipeline has no text encoders; give prompt_embeds and pooled_prompt_embeds."
+            )
         if prompt is None:
             raise InputError("Say what to make: give a prompt, or prompt_embeds and pooled_prompt_embeds.")
         length = call.max_sequence_length or (FAST_TOKENS if self.fast else TOKENS)
@@ -268,7 +278,9 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             places = picture_places(run.layout)
             number = next(iter(places)) if number is None else number
             if number not in places:
-                raise InputError(f"There is no frame {number} to preview; there are {', '.join(map(str, places))}.")
+                raise InputError(
+                    f"There is no frame {number} to preview; there are {', '.join(map(str, places))}."
+                )
             with torch.no_grad():
                 frames = self.frame_latents(run.backbone, state.x0(), run.layout)
                 return [as_picture(self.preview_pixels(frames, run.layout, places[number]))]

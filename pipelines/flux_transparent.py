@@ -106,6 +106,11 @@ class FluxTransparentImagePipeline(FluxParts):
         aspect = None if picture is None else (picture.shape[1], picture.shape[0])
         width, height = canvas_size(call.width, call.height, aspect)
         given = None
+        if picture is not None and self.transparent_decoder is not None and self.offset_encoder is None:
+            raise InputError(
+                "There is no offset encoder, so LayerDiffuse cannot start from a picture; give the published "
+                "TransparentVAE, which holds both, or leave the picture out."
+            )
         if picture is not None:
             pixels = to_tensor(fit_to(picture, width, height))[None].to(self._execution_device)
             given = self.codec.encode(pixels)

@@ -38,7 +38,11 @@ class RegionLayersPipeline(FluxParts):
     """
 
     model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae->region_decoder"
-    _optional_components: ClassVar[list[str]] = [*FluxParts._optional_components, "layer_embedding", "region_decoder"]
+    _optional_components: ClassVar[list[str]] = [
+        *FluxParts._optional_components,
+        "layer_embedding",
+        "region_decoder",
+    ]
     published_steps, published_scale, published_guidance = 28, 3.5, 4.0
 
     def __init__(

@@ -1,5 +1,5 @@
-"""A prompt, or a prompt and a picture, to one transparent picture: a single noisy frame at layer index 0 (LayerDiffuse, arXiv 2402.17113; AlphaVAE,
-arXiv 2507.09308).
+"""A prompt, or a prompt and a picture, to one transparent picture: a single noisy frame at layer index 0 (LayerDiffuse,
+arXiv 2402.17113; AlphaVAE, arXiv 2507.09308).
 
 Their task on the layered model's own codec: no offset encoder, no second decoder, and no composite beside the layer. A
 picture to start from enters the flow late, as in ``revise``.
@@ -21,7 +21,6 @@ from .jobs import Canvas
 from .outputs import LayersOutput
 from .prompts import count_rows, repeated
 from .text_led import TextLedPipeline
-
 
 PICTURE_STRENGTH = 0.8
 

@@ -25,7 +25,8 @@ _ABSENT = object()
 
 
 class QwenBackbone(Adapter):
-    """One adapter per transformer. ``frequencies`` are what the attention processors get for a layout, the stock complex ones by default.
+    """One adapter per transformer. ``frequencies`` are what the attention processors get for a layout, the stock complex
+    ones by default.
 
     Raises InputError when the frame embedding's width is not the transformer's.
     """
