@@ -40,7 +40,8 @@ def _lay(pipeline: Any, lora: Lora, name: str) -> None:
     try:
         found = pipeline.lora_state_dict(str(lora.path.parent), **where)
         check_fit(pipeline, lora, found[0] if isinstance(found, tuple) else found)
-        pipeline.load_lora_weights(str(lora.path.parent), adapter_name=name, **where)
+        with _quiet():
+            pipeline.load_lora_weights(str(lora.path.parent), adapter_name=name, **where)
     except InputError:
         raise
     # The converters of foreign formats raise whatever they stumble over; the user needs the file's name.
@@ -59,6 +60,19 @@ def _lay(pipeline: Any, lora: Lora, name: str) -> None:
             f"The LoRA {lora.path} cannot be laid over this {type(pipeline.transformer).__name__} ({reason[:200]}); "
             "give one that was trained for this model."
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers warns of parts that a LoRA leaves alone; what does not fit was found before."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def check_fit(pipeline: Any, lora: Lora, state: Mapping[str, torch.Tensor]) -> None:

@@ -119,7 +119,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "no index": (remove("model_index.json"), ["model_index.json"]),
     "a FLUX model": (
         write("model_index.json", '{"_class_name": "FluxPipeline"}'),
-        ["is FLUX (FluxPipeline)", "RegionLayersPipeline"],
+        ["describes a QwenImageTransformer2DModel, but a FluxTransformer2DModel is needed"],
     ),
     "another family": (
         write("model_index.json", '{"_class_name": "StableDiffusionXLPipeline"}'),
