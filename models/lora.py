@@ -69,11 +69,12 @@ def _read(given: LoraLike) -> Lora:
     if Path(text).expanduser().exists() or not colon:
         return Lora(path=_file(text))
     try:
-        return Lora(path=_file(file), scale=float(scale))
+        number = float(scale)
     except ValueError as error:
         raise InputError(
             f"A LoRA is written FILE or FILE:SCALE, such as style.safetensors:0.8, not {text!r}."
         ) from error
+    return Lora(path=_file(file), scale=number)
 
 
 def _file(path: str | os.PathLike[str]) -> Path:

@@ -6,6 +6,7 @@ fit. Knows one pipeline; the weights under the adapters are never changed, so wi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -64,13 +65,15 @@ def _lay(pipeline: Any, lora: Lora, name: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """diffusers warns of parts that a LoRA leaves alone; what does not fit was found before."""
+    """diffusers warns of parts that a LoRA leaves alone, peft of a second LoRA; what does not fit was found before."""
     from diffusers.utils import logging
 
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            yield
     finally:
         logging.set_verbosity(before)
 
