@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .models.family import FLUX, Family, check_task, family_of
+from .models.family import FAMILIES, FLUX, Family, check_task, family_of
 from .models.lora import LoraLike, read_loras
+from .models.registry import ModelEntry, resolve
 from .progress import OnProgress, Phases
 from .report import build_report, provenance
 from .session import ModelOptions, Task, open_pipeline, stored_settings
 
 if TYPE_CHECKING:
     from .layers.document import LayeredImage
-    from .models.registry import ModelEntry
     from .pipelines.outputs import LayersOutput
     from .pipelines.progress import Progress
 
@@ -75,6 +75,7 @@ class Run:
 
     @cached_property
     def _model(self) -> tuple[ModelEntry, dict[str, Any], Family]:
+        self._check_before_fetching(resolve(self.model))
         entry, stored = stored_settings(self.model)
         assert entry.path is not None
         family = family_of(entry.path, stored)
@@ -84,6 +85,17 @@ class Run:
                 f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX."
             )
         return entry, stored, family
+
+    def _check_before_fetching(self, entry: ModelEntry) -> None:
+        """Raises InputError where a model that the hub has cannot do what is asked, without tens of gigabytes."""
+        family = next((one for one in FAMILIES if one.transformer == entry.backbone), None)
+        if entry.path is not None or family is None:
+            return
+        check_task(family, self.task, entry.name)
+        if family is FLUX and self.options.transparency is None:
+            from .models.transparency import PUBLISHED, check_alpha
+
+            check_alpha(PUBLISHED, self.task, entry.name)
 
     @property
     def stored(self) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class AlphaSource:
     file_task: str | None = None
 
 
+PUBLISHED = AlphaSource(folders={}, channels=3)
+"""FLUX.1 as it is published: none."""
+
+
 def find_alpha(folder: Path, given: Path | None, remedy: str) -> AlphaSource:
     """What alpha there is for the FLUX model in ``folder`` with what the user gives beside it. Reads configs and names of
     tensors only. Raises InputError for a path that holds nothing of the kind."""

@@ -89,6 +89,7 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
     """Use ``RegionLayersPipeline`` or ``FluxTransparentImagePipeline``. One pipeline serves one call at a time."""
 
     _optional_components: ClassVar[list[str]] = ["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"]
+    task: ClassVar[str]
     published_steps: ClassVar[int]
     published_scale: ClassVar[float]
     published_guidance: ClassVar[float]
@@ -118,7 +119,7 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         """The pipeline of a FLUX model by its acetate name or folder, checked file by file first; ``kwargs`` go to
         :func:`acetate.models.loading.load_components` (``transparency``, ``modulation_table`` ...). Raises InputError that
         names the file and the remedy."""
-        return cls.from_components(load_components(model, **kwargs))
+        return cls.from_components(load_components(model, **{"task": cls.task, **kwargs}))
 
     def register(self, decoder: Any, wanted: str, vae: Any, **modules: Any) -> None:
         """Every part. Raises InputError where neither ``decoder`` nor the VAE gives alpha; ``wanted``: what to bring."""

@@ -38,6 +38,7 @@ class FluxTransparentImagePipeline(FluxParts):
         "transparent_decoder",
         "offset_encoder",
     ]
+    task = "transparent"
     published_steps, published_scale, published_guidance = 50, 1.0, 3.5
     published_strength: ClassVar[float] = 0.8
 

@@ -43,6 +43,7 @@ class RegionLayersPipeline(FluxParts):
         "layer_embedding",
         "region_decoder",
     ]
+    task = "generate"
     published_steps, published_scale, published_guidance = 28, 3.5, 4.0
 
     def __init__(

@@ -145,6 +145,11 @@ def test_schnell_takes_four_steps_and_no_guidance(schnell_checkpoint: Path) -> N
         on_step=previews.append,
     )
     assert list(dict.fromkeys(seen)) == [("load", 1), ("encode", 1), ("denoise", 4), ("decode", 1)]
+    pipeline, tokens = quiet(FluxTransparentImagePipeline.load(schnell_checkpoint)), []
+    pipeline.transformer.context_embedder.register_forward_hook(lambda m, i, o: tokens.append(o.shape[1]))
+    output = pipeline("a fish", seed=0, height=32, width=48)
+    assert tokens == [256] * 4 and np.array_equal(pixels(made)[0], np.asarray(output.images[0][0]))
+    assert "distilled_guidance" not in output.documents[0].metadata["arguments"]
     assert len(previews) == 4 and previews[0].preview is not None
     assert pixels(made)[0].shape == (32, 48, 4)
     with pytest.raises(InputError, match="not trained to be told a guidance"):
@@ -291,6 +296,13 @@ def test_what_flux_cannot_do_is_refused_with_what_it_can(
     for name, run in runs.items():
         with pytest.raises(InputError, match=f"FLUX, which cannot do `acetate {name}`: it makes .*--region"):
             run()
+    dev = "black-forest-labs/FLUX.1-dev"  # said before anything is fetched
+    with pytest.raises(InputError, match="FLUX, which cannot do `acetate decompose`"):
+        acetate.decompose(noise(), model=dev)
+    with pytest.raises(InputError, match="so FLUX alone makes no alpha"):
+        acetate.transparent("a fish", model=dev)
+    with pytest.raises(InputError, match="not on this machine and downloads are off"):
+        acetate.transparent("a fish", model=dev, transparency=flux_checkpoint)
     with pytest.raises(InputError, match="makes alpha by itself"):
         acetate.transparent("a fish", model=str(tiny_checkpoint), transparency=model)
 

@@ -313,5 +313,7 @@ def test_pipelines_refuse_the_other_family(flux_checkpoint: Path, tiny_checkpoin
         ImageToLayersPipeline.load(flux_checkpoint)
     with pytest.raises(InputError, match="is no FLUX"):
         RegionLayersPipeline.load(tiny_checkpoint)
-    with pytest.raises(InputError, match="no alpha; give LayerDiffuse's"):
+    with pytest.raises(InputError, match="FLUX alone makes no alpha"):
         FluxTransparentImagePipeline.load(flux_checkpoint)
+    with pytest.raises(InputError, match="no alpha; give LayerDiffuse's"):
+        FluxTransparentImagePipeline.from_components(load_components(flux_checkpoint))
