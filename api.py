@@ -141,7 +141,7 @@ def generate(
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None, since there is no picture that
     the layers must equal. Raises InputError for what cannot be done as asked, Cancelled when ``cancel`` is set.
     """
-    from .pipelines.sizes import check_boxes, check_canvas
+    from .pipelines.sizes import check_boxes, check_canvas, flux_canvas
 
     check_prompt(prompt, "picture")
     described = max(len(layer_prompts), len(boxes))
@@ -171,9 +171,7 @@ def generate(
     resolution = run.stored.get("default_resolution")
     canvas = size or ((resolution, resolution) if resolution else None)
     if on_flux:
-        from .pipelines.flux_base import canvas_size
-
-        canvas = canvas_size(*(size or (None, None)))
+        canvas = flux_canvas(*(size or (None, None)))
     if canvas is not None:
         check_canvas(*canvas)
         check_boxes([None, *boxes], layers, *canvas)

@@ -196,7 +196,7 @@ def transparent(
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None. Raises InputError for what cannot be
     done as asked, Cancelled when ``cancel`` is set.
     """
-    from .pipelines.sizes import check_canvas
+    from .pipelines.sizes import check_canvas, flux_canvas
 
     check_prompt(prompt, "layer")
     run = Run(
@@ -224,9 +224,7 @@ def transparent(
     picture = None if image is None else picture_from(image).pixels
     on_flux = run.family is FLUX
     if on_flux:
-        from .pipelines.flux_base import canvas_size
-
-        canvas_size(*(size or (None, None)))
+        flux_canvas(*(size or (None, None)))
     width, height = size or (None, None)
     call: dict[str, Any] = {"prompt": prompt, "width": width, "height": height, "strength": strength}
     call["guidance_scale" if on_flux else "true_cfg_scale"] = guidance

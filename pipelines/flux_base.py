@@ -18,6 +18,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.loaders import FluxLoraLoaderMixin
 from PIL import Image
+from torch import nn
 
 from ..errors import InputError
 from ..models.backbones.flux import FluxBackbone
@@ -26,7 +27,7 @@ from ..models.layout import Layout
 from ..models.loading import load_components
 from ..models.text import FluxTextEncoder, TextFeatures
 from .arguments import recorded
-from .cancel import check_cancelled
+from .cancel import cancellable, check_cancelled
 from .flux_arguments import FluxArguments, Spoken
 from .guidance import Guidance
 from .model_name import ModelName
@@ -38,37 +39,16 @@ from .progress import Progress
 from .revise import mix
 from .sampler import Sampler
 from .schedule import Schedule, flux_mu, make_schedule
-from .sizes import Box, working_size
+from .sizes import FLUX_CELL, Box
 from .stack import picture_places, redraws
 from .step import StepState
 
 if TYPE_CHECKING:
     from ..models.loading import Components
 
-CELL = 16  # pixels along each side of a token
-MAX_SIDE = 4096
-SIDE = 1024  # pixels, where nobody says otherwise
 FAST_STEPS = 4  # schnell's
 FAST_TOKENS = 256
 TOKENS = 512
-
-
-def canvas_size(
-    width: int | None, height: int | None, aspect: tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """(width, height) in pixels as asked; what is left open is 1024, or follows ``aspect``, the size of a picture. Raises
-    InputError for sizes that are no whole tokens of FLUX or too large."""
-    if aspect is not None and (width is None or height is None):
-        return working_size(
-            *aspect, resolution=SIDE, multiple=CELL, cell=CELL, wanted_height=height, wanted_width=width
-        )
-    width, height = SIDE if width is None else width, SIDE if height is None else height
-    for name, side in (("width", width), ("height", height)):
-        if side % CELL or not CELL <= side <= MAX_SIDE:
-            raise InputError(
-                f"The {name} must be a multiple of {CELL} between {CELL} and {MAX_SIDE}; got {side}."
-            )
-    return width, height
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -303,6 +283,15 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
 
         return on_step
 
+    def _decoding(self) -> list[nn.Module]:
+        """The stages of whatever turns latents into pixels: between two of them a run may be stopped."""
+        names = ("vae", "transparent_decoder", "region_decoder")
+        parts = [part for name in names if (part := self.components.get(name)) is not None]
+        rows = [
+            one for part in parts for one in part.modules() if isinstance(one, nn.ModuleList | nn.Sequential)
+        ]
+        return [stage for row in rows for stage in row]
+
     def _output(
         self,
         run: _Run,
@@ -316,7 +305,8 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         if kind == "latent":
             return LayersOutput(images=[frames[lead:]], composites=list(frames[:lead]))
         run.call.report(Progress(phase="decode", done=0, total=1, results=(0,)))
-        pixels = self.pixels(frames, run.layout).float()
+        with cancellable(self._decoding(), run.call.cancel):
+            pixels = self.pixels(frames, run.layout).float()
         places = [None] * len(pixels) if boxes is None else [*[None] * lead, *boxes]
         cleared = torch.cat([clear_outside(one[None], box) for one, box in zip(pixels, places, strict=True)])
         shown = [as_output(one, kind) for one in cleared.cpu()]
@@ -329,8 +319,8 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             "steps": self._steps(run.call),
             "guidance": run.guidance.scale,
             "distilled_guidance": run.backbone.guidance if self.transformer.config.guidance_embeds else None,
-            "height": run.layout.height * CELL,
-            "width": run.layout.width * CELL,
+            "height": run.layout.height * FLUX_CELL,
+            "width": run.layout.width * FLUX_CELL,
             **facts,
         }
         known = {"model": self.name, "revision": self.model_revision, "seed": run.seed, "prompt": prompt}

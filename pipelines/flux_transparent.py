@@ -23,9 +23,10 @@ from ..models.codecs import Codec, KLRGBACodec, LayerDiffuseCodec
 from ..models.codecs.layerdiffuse import LatentOffsetEncoder, TransparentUNet
 from ..models.layout import Layout
 from .flux_arguments import FluxArguments
-from .flux_base import CELL, FluxParts, canvas_size
+from .flux_base import FluxParts
 from .images import ImageLike, fit_to, read_images, to_tensor
 from .outputs import LayersOutput
+from .sizes import FLUX_CELL, flux_canvas
 
 
 class FluxTransparentImagePipeline(FluxParts):
@@ -105,7 +106,7 @@ class FluxTransparentImagePipeline(FluxParts):
             raise InputError("strength changes a picture; give one as image.")
         picture = None if image is None else _one_picture(image)
         aspect = None if picture is None else (picture.shape[1], picture.shape[0])
-        width, height = canvas_size(call.width, call.height, aspect)
+        width, height = flux_canvas(call.width, call.height, aspect)
         given = None
         if picture is not None and self.transparent_decoder is not None and self.offset_encoder is None:
             raise InputError(
@@ -119,7 +120,7 @@ class FluxTransparentImagePipeline(FluxParts):
         return self.run_call(
             prompt,
             call,
-            Layout.one_layer(height // CELL, width // CELL),
+            Layout.one_layer(height // FLUX_CELL, width // FLUX_CELL),
             given=given,
             strength=1.0 if strength is None else strength,
             facts={"strength": strength},

@@ -24,9 +24,9 @@ from ..models.frame_embedding import LayerEmbedding
 from ..models.layout import Frame, Layout
 from .arguments import check_layers
 from .flux_arguments import FluxArguments
-from .flux_base import CELL, FluxParts, canvas_size
+from .flux_base import FluxParts
 from .outputs import LayersOutput
-from .sizes import Box, check_boxes, token_box
+from .sizes import FLUX_CELL, Box, check_boxes, flux_canvas, token_box
 
 MAX_LAYERS = 51  # ART's layer embedding has 52 rows, one of them the whole picture's
 
@@ -93,14 +93,14 @@ class RegionLayersPipeline(FluxParts):
         outside of boxes those of grey. Raises InputError for what cannot be used, Cancelled when stopped.
         """
         call = FluxArguments(**arguments)
-        layers, (width, height) = len(boxes), canvas_size(call.width, call.height)
+        layers, (width, height) = len(boxes), flux_canvas(call.width, call.height)
         check_layers(layers, MAX_LAYERS)
         pixel_boxes = check_boxes(boxes, layers, width, height) or (None,) * layers
-        cells = [None if box is None else token_box(box, CELL) for box in pixel_boxes]
+        cells = [None if box is None else token_box(box, FLUX_CELL) for box in pixel_boxes]
         return self.run_call(
             prompt,
             call,
-            Layout.text_to_layers(height // CELL, width // CELL, layers, cells),
+            Layout.text_to_layers(height // FLUX_CELL, width // FLUX_CELL, layers, cells),
             boxes=pixel_boxes,
             embedding=self.layer_embedding,
             facts={"boxes": [None if box is None else list(box) for box in pixel_boxes]},
@@ -111,7 +111,9 @@ class RegionLayersPipeline(FluxParts):
         grey: Any = 0.0
         if any(frame.box is not None for frame in layout.frames):
             channels = int(self.vae.config.in_channels)
-            canvas = torch.zeros(1, channels, layout.height * CELL, layout.width * CELL, device=tokens.device)
+            canvas = torch.zeros(
+                1, channels, layout.height * FLUX_CELL, layout.width * FLUX_CELL, device=tokens.device
+            )
             mode = self.vae.encode(canvas.to(self.vae.dtype)).latent_dist.mode().float()
             scale, shift = self.normalisation
             grey = backbone.pack(scale * (mode - shift))

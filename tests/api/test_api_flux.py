@@ -18,8 +18,8 @@ from acetate.models.codecs import KLRGBACodec, RegionDecoder
 from acetate.models.codecs.layerdiffuse import LatentOffsetEncoder, TransparentUNet
 from acetate.models.frame_embedding import LayerEmbedding
 from acetate.pipelines import FluxTransparentImagePipeline, RegionLayersPipeline
-from acetate.pipelines.flux_base import canvas_size
 from acetate.pipelines.progress import Progress
+from acetate.pipelines.sizes import flux_canvas
 
 SIZE = (48, 32)
 BOXES = [(10, 0, 40, 30), (32, 16, 48, 32)]
@@ -90,12 +90,12 @@ def test_one_layer_is_what_the_pipeline_makes(
 
 
 def test_the_canvas_is_1024_pixels_square_or_has_the_pictures_aspect() -> None:
-    assert canvas_size(None, None) == (1024, 1024) and canvas_size(48, None) == (48, 1024)
-    assert canvas_size(None, None, (40, 10)) == (2048, 512) and canvas_size(32, 64, (40, 10)) == (32, 64)
-    assert canvas_size(None, 64, (40, 10)) == (256, 64)
+    assert flux_canvas(None, None) == (1024, 1024) and flux_canvas(48, None) == (48, 1024)
+    assert flux_canvas(None, None, (40, 10)) == (2048, 512) and flux_canvas(32, 64, (40, 10)) == (32, 64)
+    assert flux_canvas(None, 64, (40, 10)) == (256, 64)
     for size in ((0, 16), (40, 32), (4112, 16)):
         with pytest.raises(InputError, match="multiple of 16"):
-            canvas_size(*size)
+            flux_canvas(*size)
 
 
 def test_layers_in_boxes_are_what_the_pipeline_makes(
@@ -179,6 +179,16 @@ def test_previews_and_stopping(options: dict[str, Any]) -> None:
     later = threading.Event()
     with pytest.raises(Cancelled):
         acetate.generate("a card", boxes=BOXES, cancel=later, on_step=lambda _: later.set(), **options)
+    while_decoding, seen = threading.Event(), []
+
+    def stop(phase: str, done: int, *_: Any) -> None:
+        seen.append((phase, done))
+        if phase == "decode":
+            while_decoding.set()
+
+    with pytest.raises(Cancelled):
+        acetate.transparent("a fish", cancel=while_decoding, on_progress=stop, **options)
+    assert ("decode", 0) in seen and ("decode", 1) not in seen
 
 
 @pytest.mark.parametrize("kind", ["flux", "qwen"])
@@ -210,6 +220,23 @@ def test_loras_are_laid_over_and_taken_off(
     facts = acetate.transparent("a fish", loras=f"{one}:0.5", **options).metadata["arguments"]["loras"]
     assert facts[0]["name"] == "one.safetensors" and facts[0]["scale"] == 0.5
     assert len(facts[0]["contents"]) == 16
+
+
+def test_a_lora_in_foreign_names_is_the_same_lora(
+    tiny_checkpoint: Path, flux_tools: Any, tmp_path: Path
+) -> None:
+    own = flux_tools.lora(tmp_path / "own.safetensors", "qwen")
+    foreign = {}
+    for key, value in load_file(own).items():
+        name = key.replace("transformer.", "diffusion_model.", 1)
+        foreign[name.replace("lora_A", "lora_down").replace("lora_B", "lora_up")] = value
+        foreign[name.split(".lora_")[0] + ".alpha"] = torch.tensor(2.0)  # its rank: as strong as it is
+    save_file(foreign, tmp_path / "foreign.safetensors")
+    made = [
+        pixels(acetate.transparent("a fish", model=str(tiny_checkpoint), loras=file))[0]
+        for file in ((), own, tmp_path / "foreign.safetensors")
+    ]
+    assert np.array_equal(made[1], made[2]) and not np.array_equal(made[0], made[1])
 
 
 def test_every_function_takes_loras(tiny_checkpoint: Path, flux_tools: Any, tmp_path: Path) -> None:

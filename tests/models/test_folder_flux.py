@@ -102,6 +102,10 @@ def test_alpha_from_elsewhere(
         for part in ("transparent_decoder", "offset_encoder"):
             mine, theirs = parts.more[part].state_dict(), beside.more[part].state_dict()
             assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+    sdxl = TransparentUNet(latent_channels=4, widths=(8, 8, 8, 16), attention_levels=1).state_dict()
+    save_file(sdxl, tmp_path / "vae_transparent_decoder.safetensors")
+    with pytest.raises(InputError, match="made for 4 latent channels, but this model has 16"):
+        load_components(flux_checkpoint, transparency=tmp_path / "vae_transparent_decoder.safetensors")
     decoder = RegionDecoder(dim=32, heads=2, layers=1, axes=(4, 6, 6)).state_dict()
     torch.save({"model": decoder}, tmp_path / "transparent_decoder_ckpt.pt")
     found = find_alpha(flux_checkpoint, tmp_path / "transparent_decoder_ckpt.pt", "")
