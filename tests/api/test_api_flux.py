@@ -66,15 +66,9 @@ def pixels(document: acetate.LayeredImage) -> list[np.ndarray]:
 
 
 def test_one_layer_is_what_the_pipeline_makes(
-    stock: dict[str, Any], options: dict[str, Any], alpha_parts: Path
+    stock: dict[str, Any], options: dict[str, Any], flux_checkpoint: Path, alpha_parts: Path
 ) -> None:
-    pipeline = quiet(
-        FluxTransparentImagePipeline(
-            **stock,
-            transparent_decoder=TransparentUNet.from_pretrained(alpha_parts / "transparent_decoder"),
-            offset_encoder=LatentOffsetEncoder.from_pretrained(alpha_parts / "offset_encoder"),
-        )
-    )
+    pipeline = quiet(FluxTransparentImagePipeline.load(flux_checkpoint, transparency=alpha_parts))
     settings = {"num_inference_steps": 2, "seed": 3, "height": 32, "width": 48}
     made = acetate.transparent("a red fish", **options)
     assert np.array_equal(pixels(made)[0], np.asarray(pipeline("a red fish", **settings).images[0][0]))
@@ -87,6 +81,17 @@ def test_one_layer_is_what_the_pipeline_makes(
     assert not np.array_equal(pixels(started)[0], pixels(made)[0])
     lean = acetate.transparent("a red fish", modulation_table=True, **options)
     assert np.array_equal(pixels(lean)[0], pixels(made)[0])
+    by_hand = FluxTransparentImagePipeline(
+        **stock,
+        transparent_decoder=TransparentUNet.from_pretrained(alpha_parts / "transparent_decoder"),
+        offset_encoder=LatentOffsetEncoder.from_pretrained(alpha_parts / "offset_encoder"),
+    )
+    assert close(pixels(made)[0], quiet(by_hand)("a red fish", **settings).images[0][0])
+
+
+def close(made: np.ndarray, other: Any) -> bool:
+    """Within a level: parts that diffusers loads lie elsewhere in memory, which moves the last bit of sums."""
+    return int(np.abs(made.astype(int) - np.asarray(other)).max()) <= 1
 
 
 def test_the_canvas_is_1024_pixels_square_or_has_the_pictures_aspect() -> None:
@@ -99,25 +104,31 @@ def test_the_canvas_is_1024_pixels_square_or_has_the_pictures_aspect() -> None:
 
 
 def test_layers_in_boxes_are_what_the_pipeline_makes(
-    stock: dict[str, Any], options: dict[str, Any], alpha_parts: Path
+    stock: dict[str, Any], options: dict[str, Any], flux_checkpoint: Path, alpha_parts: Path
 ) -> None:
-    pipeline = quiet(
-        RegionLayersPipeline(
-            **stock,
-            layer_embedding=LayerEmbedding.from_pretrained(alpha_parts / "layer_embedding"),
-            region_decoder=RegionDecoder.from_pretrained(alpha_parts / "region_decoder"),
-        )
-    )
+    settings = {
+        "boxes": [None, *BOXES],
+        "num_inference_steps": 2,
+        "seed": 3,
+        "height": 32,
+        "width": 48,
+    }
     made = acetate.generate("a card", boxes=BOXES, **options)
-    output = pipeline(
-        "a card", boxes=[None, *BOXES], num_inference_steps=2, seed=3, height=32, width=48
-    ).documents[0]
+    pipeline = quiet(RegionLayersPipeline.load(flux_checkpoint, transparency=alpha_parts))
+    output = pipeline("a card", **settings).documents[0]
     assert [layer.name for layer in made.leaves()] == ["Background", "Layer 1", "Layer 2"]
     assert [layer.offset for layer in made.leaves()] == [(0, 0), (10, 0), (32, 16)]
     assert all(np.array_equal(a, b) for a, b in zip(pixels(made), pixels(output), strict=True))
     assert made.metadata["task"] == "generate" and made.metadata["arguments"]["boxes"] == [
         list(box) for box in BOXES
     ]
+    by_hand = RegionLayersPipeline(
+        **stock,
+        layer_embedding=LayerEmbedding.from_pretrained(alpha_parts / "layer_embedding"),
+        region_decoder=RegionDecoder.from_pretrained(alpha_parts / "region_decoder"),
+    )
+    other = quiet(by_hand)("a card", **settings).documents[0]
+    assert all(close(a, b) for a, b in zip(pixels(made), pixels(other), strict=True))
 
 
 def test_a_vae_of_four_channels_serves_both(
@@ -128,10 +139,10 @@ def test_a_vae_of_four_channels_serves_both(
     settings = {"num_inference_steps": 2, "seed": 3, "height": 32, "width": 48}
     options = {**options, "transparency": str(folder)}
     layer = quiet(FluxTransparentImagePipeline(**parts))("a fish", **settings).images[0][0]
-    assert np.array_equal(pixels(acetate.transparent("a fish", **options))[0], np.asarray(layer))
+    assert close(pixels(acetate.transparent("a fish", **options))[0], layer)
     stack = quiet(RegionLayersPipeline(**parts))("a card", boxes=[None, *BOXES], **settings).documents[0]
     made = acetate.generate("a card", boxes=BOXES, **options)
-    assert all(np.array_equal(a, b) for a, b in zip(pixels(made), pixels(stack), strict=True))
+    assert all(close(a, b) for a, b in zip(pixels(made), pixels(stack), strict=True))
 
 
 def test_schnell_takes_four_steps_and_no_guidance(schnell_checkpoint: Path) -> None:
