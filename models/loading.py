@@ -93,7 +93,7 @@ def load_components(
     given = None if transparency is None else Path(transparency)
     if checked.family is not FLUX and given is not None:
         raise InputError(f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX.")
-    with _no_progress_bars():
+    with no_progress_bars():
         if checked.family is FLUX:
             source = find_alpha(checked.path, given, entry.remedy)
             if task is not None:
@@ -256,7 +256,7 @@ def _load_text(
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """The libraries' own bars stay off: progress is shown by whoever called, in one place."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

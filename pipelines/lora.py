@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..models.loading import no_progress_bars
 from ..models.lora import Lora
 from ..models.modulation import find_table
 
@@ -71,7 +72,7 @@ def _quiet() -> Iterator[None]:
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        with warnings.catch_warnings():
+        with no_progress_bars(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             yield
     finally:
@@ -81,17 +82,20 @@ def _quiet() -> Iterator[None]:
 def check_fit(pipeline: Any, lora: Lora, state: Mapping[str, torch.Tensor]) -> None:
     """Raises InputError for the first tensor that has no layer of its width, in the transformer or, where the pipeline can
     adapt it, the text encoder."""
-    adapts_encoder = hasattr(pipeline, "load_lora_into_text_encoder")
-    layers = dict(pipeline.transformer.named_modules())
     table = find_table(pipeline.transformer)
     stood_for = () if table is None else table.sites.put_away  # loading says what to do about those
+    parts = {PREFIX: pipeline.transformer}
+    if hasattr(pipeline, "load_lora_into_text_encoder") and pipeline.text_encoder is not None:
+        parts[ENCODER] = pipeline.text_encoder
+    layers = {prefix: dict(part.named_modules()) for prefix, part in parts.items()}
     for key, value in state.items():
-        if key.startswith(ENCODER) and adapts_encoder:
+        prefix = next((one for one in parts if key.startswith(one)), "")
+        path, _, rest = key.removeprefix(prefix).partition(".lora_")
+        if prefix == PREFIX and path in stood_for:
             continue
-        path, _, rest = key.removeprefix(PREFIX).partition(".lora_")
-        if path.removeprefix(PREFIX) in stood_for:
-            continue
-        layer = layers.get(path) if key.startswith(PREFIX) and rest else None
+        known = layers.get(prefix, {})
+        # CLIP's layers have lost the first part of their names since most LoRAs were trained; diffusers knows both.
+        layer = known.get(path, known.get(path.removeprefix("text_model."))) if rest else None
         if layer is None or not hasattr(layer, "in_features"):
             raise InputError(
                 f"The LoRA {lora.path} changes {key}, which this {type(pipeline.transformer).__name__} has no place for; "

@@ -250,6 +250,30 @@ def test_a_lora_in_foreign_names_is_the_same_lora(
     assert np.array_equal(made[1], made[2]) and not np.array_equal(made[0], made[1])
 
 
+@pytest.mark.parametrize("names", ["text_model.", ""])
+def test_a_lora_of_the_text_encoder_counts(
+    names: str, options: dict[str, Any], flux_tools: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    alone = flux_tools.lora(tmp_path / "alone.safetensors")
+    query = f"text_encoder.{names}encoder.layers.0.self_attn.q_proj"
+    generator = torch.Generator().manual_seed(8)
+    state = load_file(alone)
+    state[f"{query}.lora_A.weight"] = torch.randn(2, 12, generator=generator)
+    state[f"{query}.lora_B.weight"] = torch.randn(12, 2, generator=generator)
+    save_file(state, tmp_path / "both.safetensors")
+    capfd.readouterr()
+    made = [
+        pixels(acetate.transparent("a fish", loras=loras, **options))[0]
+        for loras in ((), alone, tmp_path / "both.safetensors", ())
+    ]
+    assert not np.array_equal(made[2], made[1]) and np.array_equal(made[0], made[3])
+    assert "Loading weights" not in capfd.readouterr().err
+    state[f"{query.replace('layers.0', 'layers.9')}.lora_A.weight"] = torch.zeros(2, 12)
+    save_file(state, tmp_path / "deep.safetensors")
+    with pytest.raises(InputError, match=r"layers\.9"):
+        acetate.transparent("a fish", loras=tmp_path / "deep.safetensors", **options)
+
+
 def test_every_function_takes_loras(tiny_checkpoint: Path, flux_tools: Any, tmp_path: Path) -> None:
     lora = flux_tools.lora(tmp_path / "lora.safetensors", "qwen")
     model, picture = str(tiny_checkpoint), noise()
@@ -353,3 +377,13 @@ def test_a_picture_to_one_layer_on_qwen(tiny_checkpoint: Path) -> None:
     assert (sized.width, sized.height) == (50, 33)
     told = acetate.transparent("a fish", model=model, guidance=5.0, seed=1)
     assert not np.array_equal(pixels(told)[0], pixels(acetate.transparent("a fish", model=model, seed=1))[0])
+
+
+def test_in_bfloat16_too(flux_checkpoint: Path, alpha_parts: Path) -> None:
+    given: dict[str, Any] = {"transparency": alpha_parts, "dtype": torch.bfloat16, "modulation_table": True}
+    settings = {"num_inference_steps": 2, "seed": 3, "height": 32, "width": 48}
+    layer = quiet(FluxTransparentImagePipeline.load(flux_checkpoint, **given))
+    for image in (None, noise()):
+        assert layer("a fish", image=image, **settings).documents[0].leaves()[0].pixels.shape == (32, 48, 4)
+    regions = quiet(RegionLayersPipeline.load(flux_checkpoint, **given))
+    assert len(regions("a card", boxes=[None, *BOXES], **settings).documents[0].leaves()) == 3

@@ -76,6 +76,8 @@ def test_dtype_and_revision(embedded_folder: Path) -> None:
         torch.bfloat16
     }
     assert run(parts, "a star").isfinite().all()
+    lean = load_components(embedded_folder, dtype=torch.bfloat16, modulation_table=True)
+    assert {one.dtype for one in lean.transformer.parameters()} == {torch.bfloat16}
     file = embedded_folder / "vae" / "diffusion_pytorch_model.safetensors"
     state = load_file(file)
     state["decoder.conv_out.bias"] += 1
