@@ -78,6 +78,7 @@ def check_alpha_part(
                 f"belongs to another model; {remedy}."
             )
         return config
+    check_rgb(folder, vae)
     found, wanted = config.get("latent_channels", 16), vae.get("latent_channels", 4)
     if found != wanted:
         raise InputError(
@@ -85,6 +86,16 @@ def check_alpha_part(
             f"model; {remedy}."
         )
     return config
+
+
+def check_rgb(decoder: Path, vae: Mapping[str, Any]) -> None:
+    """Raises InputError where a decoder that reads an RGB VAE's latents meets another VAE."""
+    channels = vae.get("in_channels", 3)
+    if channels != 3:
+        raise InputError(
+            f"{decoder} makes alpha from an RGB VAE, but this model's VAE works on {channels} channels and makes it by "
+            "itself: leave one of the two out."
+        )
 
 
 def _check_inputs(path: Path, transformer: Mapping[str, Any], vae: Mapping[str, Any], remedy: str) -> None:

@@ -24,7 +24,7 @@ from .checked import CheckedFolder
 from .codecs.layerdiffuse import read_layerdiffuse
 from .codecs.region_decoder import RegionDecoder
 from .codecs.tensor_file import read_tensors
-from .folder_flux import ALPHA_PARTS, VAE_CLASS, check_alpha_part
+from .folder_flux import ALPHA_PARTS, VAE_CLASS, check_alpha_part, check_rgb
 from .inventory import stored_tensors
 from .parts import check_weights, component_class, read_json
 
@@ -72,6 +72,9 @@ def find_alpha(folder: Path, given: Path | None, remedy: str) -> AlphaSource:
                 f"{vae / 'config.json'} describes a {config.get('_class_name')} of {config.get('in_channels', 3)} channels, "
                 f"which makes no alpha; transparency is {_WANTED['transparent']}."
             )
+        own = {
+            name: path for name, path in own.items() if name == "layer_embedding"
+        }  # the transformer's, not the VAE's
         return AlphaSource(folders={**own, "vae": vae}, channels=4)
     if not found:
         raise InputError(
@@ -115,6 +118,7 @@ def load_alpha(
         made[name] = _load(VAE_CLASS if name == "vae" else ALPHA_PARTS[name], folder, device, dtype)
     if source.file is None:
         return made
+    check_rgb(source.file, vae)
     if source.file_task == "generate":
         made["region_decoder"] = RegionDecoder.from_file(source.file, device, dtype)
         return made

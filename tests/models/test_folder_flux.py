@@ -313,6 +313,19 @@ def test_where_there_is_no_alpha(
     assert "lack decoder.conv_out.bias" in says(broken.parent)
 
 
+def test_one_source_of_alpha_at_a_time(
+    folder: Path, schnell_checkpoint: Path, alpha_parts: Path, flux_tools: Any, tmp_path: Path
+) -> None:
+    parts = load_components(folder, transparency=flux_tools.vae(tmp_path / "alphavae", 4))
+    assert parts.vae.config.in_channels == 4
+    assert set(parts.more) == {"text_encoder_2", "tokenizer_2", "layer_embedding"}
+    with pytest.raises(InputError, match="this model's VAE works on 4 channels and makes it by itself"):
+        load_components(schnell_checkpoint, transparency=alpha_parts)
+    flux_tools.vae(folder / "vae", 4)
+    with pytest.raises(InputError, match="leave one of the two out"):
+        load_components(folder)
+
+
 def test_pipelines_refuse_the_other_family(flux_checkpoint: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(InputError, match="is no Qwen-Image model"):
         ImageToLayersPipeline.load(flux_checkpoint)
