@@ -1,24 +1,20 @@
-"""What the pipelines on FLUX share: parts, prompts to conditions, and the way from arguments to a document.
+"""What the pipelines on FLUX share: parts, loading, and what a call is sampled from: prompts, noise, schedule, guidance.
 
-A subclass says which layout a call has and how its frames become pixels. Knows tokens and diffusers' pipeline class; no
-file formats.
+A subclass says which layout a call has and how its frames become pixels. Knows diffusers' pipeline class; how a call runs
+is ``flux_run``'s.
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.loaders import FluxLoraLoaderMixin
-from PIL import Image
-from torch import nn
 
 from ..errors import InputError
 from ..models.backbones.flux import FluxBackbone
@@ -26,22 +22,17 @@ from ..models.frame_embedding import AddedEmbedding
 from ..models.layout import Layout
 from ..models.loading import load_components
 from ..models.text import FluxTextEncoder, TextFeatures
-from .arguments import recorded
-from .cancel import cancellable, check_cancelled
 from .flux_arguments import FluxArguments, Spoken
+from .flux_run import FluxRun
 from .guidance import Guidance
 from .model_name import ModelName
 from .modulation_option import ModulationOption
 from .noise import draw_noise, noise_sources
-from .outputs import LayersOutput, as_output, as_picture, clear_outside, joined, make_document
-from .prediction import COND, UNCOND, SamplerSettings
+from .outputs import LayersOutput
+from .prediction import COND, UNCOND
 from .progress import Progress
-from .revise import mix
-from .sampler import Sampler
-from .schedule import Schedule, flux_mu, make_schedule
-from .sizes import FLUX_CELL, Box
-from .stack import picture_places, redraws
-from .step import StepState
+from .schedule import flux_mu, make_schedule
+from .sizes import Box
 
 if TYPE_CHECKING:
     from ..models.loading import Components
@@ -49,20 +40,6 @@ if TYPE_CHECKING:
 FAST_STEPS = 4  # schnell's
 FAST_TOKENS = 256
 TOKENS = 512
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Run:
-    """One call, ready to be sampled."""
-
-    call: FluxArguments
-    backbone: FluxBackbone
-    layout: Layout
-    conditions: dict[str, TextFeatures]
-    guidance: Guidance
-    schedule: Schedule
-    start: torch.Tensor
-    seed: int | None
 
 
 class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMixin):
@@ -153,20 +130,17 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         call.report(Progress(phase="encode", done=0, total=1))
         run = self._prepare(prompt, call, layout, embedding)
         if given is not None:
-            schedule = run.schedule.tail(strength)
-            start = mix(run.backbone.pack(given), run.start, float(schedule.sigmas[0]))
-            run = _Run(**{**vars(run), "schedule": schedule, "start": start})
+            run = run.from_latents(given, strength)
         try:
-            tokens = self._sample(run)
-            frames = self.frame_latents(run.backbone, tokens, layout)
-            output = self._output(run, frames, prompt, boxes, facts)
+            frames = self.frame_latents(run.backbone, run.sample(), layout)
+            output = run.output(frames, prompt, boxes, facts)
         finally:
             self.maybe_free_model_hooks()
         return output if call.return_dict else (output.images,)
 
     def _prepare(
         self, prompt: str | None, call: FluxArguments, layout: Layout, embedding: AddedEmbedding | None
-    ) -> _Run:
+    ) -> FluxRun:
         told = self._told(call)
         backbone = FluxBackbone(self.transformer, embedding, guidance=told)
         scale = self.published_scale if call.true_cfg_scale is None else call.true_cfg_scale
@@ -194,13 +168,16 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         start = [layout.crop(packed[i : i + 1], frame) for i, frame in enumerate(layout.frames)]
         config = self.scheduler.config
         mu = flux_mu(config, layout.num_noisy_tokens)
-        return _Run(
+        steps = self._steps(call)
+        return FluxRun(
+            pipeline=self,
             call=call,
             backbone=backbone,
             layout=layout,
             conditions=conditions,
             guidance=guidance,
-            schedule=make_schedule(config, self._steps(call), 0, mu=mu),
+            schedule=make_schedule(config, steps, 0, mu=mu),
+            steps=steps,
             start=torch.cat(start, 1),
             seed=source.seed,
         )
@@ -235,104 +212,3 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         length = call.max_sequence_length or (FAST_TOKENS if self.fast else TOKENS)
         parts: tuple[Any, ...] = (self.tokenizer, self.text_encoder, self.tokenizer_2, self.text_encoder_2)
         return FluxTextEncoder(*parts, max_tokens=length).encode([prompt])
-
-    def _sample(self, run: _Run) -> torch.Tensor:
-        """The tokens at the end of the schedule, under diffusers' progress bar unless the caller watches."""
-        watched = run.call.on_progress is not None
-        bar = nullcontext() if watched else self.progress_bar(total=run.schedule.num_steps)
-        with bar as shown:
-            tokens = Sampler().run(
-                run.backbone,
-                run.layout,
-                run.start,
-                None,
-                run.conditions,
-                SamplerSettings(schedule=run.schedule, guidance=run.guidance),
-                on_step=self._on_step(run, shown),
-                cancel=run.call.cancel,
-            )
-        check_cancelled(run.call.cancel)
-        return tokens
-
-    def _on_step(self, run: _Run, bar: Any) -> Callable[[StepState], None]:
-        def preview(state: StepState, number: int | None = None) -> list[Image.Image]:
-            places = picture_places(run.layout)
-            number = next(iter(places)) if number is None else number
-            if number not in places:
-                raise InputError(
-                    f"There is no frame {number} to preview; there are {', '.join(map(str, places))}."
-                )
-            with torch.no_grad():
-                frames = self.frame_latents(run.backbone, state.x0(), run.layout)
-                return [as_picture(self.preview_pixels(frames, run.layout, places[number]))]
-
-        def on_step(state: StepState) -> None:
-            if bar is not None:
-                bar.update()
-            run.call.report(
-                Progress(
-                    phase="sample",
-                    done=state.context.step + 1,
-                    total=state.context.num_steps,
-                    elapsed=state.elapsed,
-                    remaining=state.remaining,
-                    results=(0,),
-                    preview=lambda frame=None: preview(state, frame),
-                )
-            )
-
-        return on_step
-
-    def _decoding(self) -> list[nn.Module]:
-        """The stages of whatever turns latents into pixels: between two of them a run may be stopped."""
-        names = ("vae", "transparent_decoder", "region_decoder")
-        parts = [part for name in names if (part := self.components.get(name)) is not None]
-        rows = [
-            one for part in parts for one in part.modules() if isinstance(one, nn.ModuleList | nn.Sequential)
-        ]
-        return [stage for row in rows for stage in row]
-
-    def _output(
-        self,
-        run: _Run,
-        frames: torch.Tensor,
-        prompt: str | None,
-        boxes: Sequence[Box | None] | None,
-        facts: dict[str, Any],
-    ) -> LayersOutput:
-        """``boxes``: of the layers; a picture that is drawn beside them has the whole canvas."""
-        lead, kind = int(redraws(run.layout)), run.call.output_type
-        if kind == "latent":
-            return LayersOutput(images=[frames[lead:]], composites=list(frames[:lead]))
-        run.call.report(Progress(phase="decode", done=0, total=1, results=(0,)))
-        with cancellable(self._decoding(), run.call.cancel):
-            pixels = self.pixels(frames, run.layout).float()
-        places = [None] * len(pixels) if boxes is None else [*[None] * lead, *boxes]
-        cleared = torch.cat([clear_outside(one[None], box) for one, box in zip(pixels, places, strict=True)])
-        shown = [as_output(one, kind) for one in cleared.cpu()]
-        run.call.report(Progress(phase="decode", done=1, total=1, results=(0,)))
-        output = LayersOutput(images=[joined(shown[lead:], kind)], composites=shown[:lead])
-        if kind not in ("document", "pil"):
-            return output
-        alone = not lead and len(shown) == 1
-        arguments = {
-            "steps": self._steps(run.call),
-            "guidance": run.guidance.scale,
-            "distilled_guidance": run.backbone.guidance if self.transformer.config.guidance_embeds else None,
-            "height": run.layout.height * FLUX_CELL,
-            "width": run.layout.width * FLUX_CELL,
-            **facts,
-        }
-        known = {"model": self.name, "revision": self.model_revision, "seed": run.seed, "prompt": prompt}
-        document = make_document(
-            shown[lead:],
-            layer_prompts=[prompt] if alone else [],
-            boxes=boxes,
-            seed=run.seed,
-            model=self.name,
-            revision=self.model_revision,
-            metadata=recorded({**known, "arguments": recorded(arguments)}),
-            lowest=1 if alone else 0,
-        )
-        output.documents = [document]
-        return output
