@@ -1,4 +1,4 @@
-"""From a model's name to its parts, ready to run: backbone, codec, text encoder, scheduler, captioner.
+"""From a model's name to its parts, ready to run: backbone, VAE, text encoders, scheduler, captioner.
 
 Checks first (``folder``), then loads strictly from safetensors on this machine. Knows which class reads which folder;
 nothing of tasks, settings or pictures.
@@ -6,38 +6,46 @@ nothing of tasks, settings or pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import InputError
-from .backbones.qwen import QwenBackbone
+from .backbones import Backbone, FluxBackbone, QwenBackbone
 from .captioning import CaptionProcessor, QwenCaptioner
-from .codecs.qwen_rgba import QwenRGBACodec
-from .folder import EMBEDDED_ENCODER, TRANSFORMER_CLASS, CheckedFolder, check_folder, fingerprint
-from .frame_embedding import FrameEmbedding
+from .checked import CheckedFolder
+from .codecs import QwenRGBACodec
+from .family import FLUX, Family, check_task
+from .folder import EMBEDDED_ENCODER, check_folder, fingerprint
+from .folder_flux import VAE_CLASS as FLUX_VAE
+from .folder_qwen import VAE_CLASS as QWEN_VAE
 from .modulation.loading import load_with_table
+from .parts import component_class
 from .registry import ModelEntry, locate, resolve
-from .text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
+from .text import EmbeddedTextEncoder, FluxTextEncoder, QwenTextEncoder, TextEncoder
+from .transparency import check_alpha, find_alpha, load_alpha
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Components:
     """The parts of one loaded model. ``captioner`` is None when the model cannot describe pictures (then an empty
-    prompt stays empty). ``revision``: the hub's commit, or a fingerprint of the folder's files."""
+    prompt stays empty). ``revision``: the hub's commit, or a fingerprint of the folder's files. ``more``: what only some
+    models have, by diffusers' names: text_encoder_2, tokenizer_2, and what FLUX takes alpha from."""
 
     entry: ModelEntry
+    family: Family
     revision: str
-    backbone: QwenBackbone
-    codec: QwenRGBACodec
+    backbone: Backbone
+    vae: Any
     text: TextEncoder
     scheduler: Any
     tokenizer: Any
     encoder: Any
+    more: Mapping[str, Any] = field(default_factory=dict)
     processor: CaptionProcessor | None = None
     captioner: QwenCaptioner | None = None
 
@@ -46,11 +54,12 @@ class Components:
         return self.backbone.transformer
 
     @property
-    def vae(self) -> Any:
-        return self.codec.vae
+    def codec(self) -> QwenRGBACodec:
+        """Qwen's RGBA codec over the VAE; FLUX's depends on the task and belongs to its pipelines."""
+        return QwenRGBACodec(self.vae)
 
     @property
-    def frame_embedding(self) -> FrameEmbedding | None:
+    def frame_embedding(self) -> Any:
         return self.backbone.frame_embedding
 
 
@@ -62,37 +71,61 @@ def load_components(
     download: bool = True,
     caption_language: str = "en",
     modulation_table: bool = False,
+    transparency: str | Path | None = None,
+    task: str | None = None,
 ) -> Components:
     """Loads every part of a model in evaluation mode. ``entry`` may be a name or a folder.
 
     ``modulation_table`` leaves the transformer's modulation weights, a third of it, in their files and reads them once
     per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
-    CPU and bfloat16 elsewhere. Raises InputError naming the file and the remedy when the model is unknown, is not on
-    this machine and cannot be fetched, or its folder does not pass the checks.
+    CPU and bfloat16 elsewhere. ``transparency``: where FLUX takes alpha from (``transparency.find_alpha``); ``task``: a
+    command that the model must be able to do, known before anything is loaded. Raises InputError naming the file and the
+    remedy when the model is unknown, is not on this machine and cannot be fetched, its folder does not pass the checks, or
+    cannot do the task.
     """
     entry = locate(entry if isinstance(entry, ModelEntry) else resolve(entry), download=download)
     assert entry.path is not None
     device = torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     checked = check_folder(entry.path, entry.remedy)
-    with _no_progress_bars():
-        backbone = _load_backbone(checked, device, dtype, entry.remedy if modulation_table else None)
-        return _load(entry, checked, backbone, device, dtype, caption_language)
+    if task is not None:
+        check_task(checked.family, task, entry.name)
+    given = None if transparency is None else Path(transparency)
+    if checked.family is not FLUX and given is not None:
+        raise InputError(f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX.")
+    with no_progress_bars():
+        if checked.family is FLUX:
+            source = find_alpha(checked.path, given, entry.remedy)
+            if task is not None:
+                check_alpha(source, task, entry.name)
+            alpha = load_alpha(source, checked, device, dtype)
+            transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
+            return _load_flux(entry, checked, transformer, alpha, device, dtype)
+        transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
+        return _load_qwen(entry, checked, transformer, device, dtype, caption_language)
 
 
-def _load(
+def _load_qwen(
     entry: ModelEntry,
     checked: CheckedFolder,
-    backbone: QwenBackbone,
+    transformer: Any,
     device: torch.device,
     dtype: torch.dtype,
     language: str,
 ) -> Components:
-    tokenizer, encoder = _load_text(checked, device, dtype, entry.remedy)
+    embedding = None
+    if "frame_embedding" in checked.parts:
+        embedding = _load_diffusers("FrameEmbedding", checked.path / "frame_embedding", device, dtype)
+    backbone = QwenBackbone(transformer, embedding)
+    embedded = checked.encoder_class == EMBEDDED_ENCODER
+    words = "PreTrainedTokenizerFast" if embedded else "Qwen2Tokenizer"
+    tokenizer, encoder = _load_text(
+        checked.path, "", words, checked.encoder_class, device, dtype, entry.remedy
+    )
     text: TextEncoder
-    if checked.encoder_class == EMBEDDED_ENCODER:
+    processor = None
+    if embedded:
         text = EmbeddedTextEncoder(tokenizer, encoder)
-        processor = None
     else:
         text = QwenTextEncoder(tokenizer, encoder)
         processor = load_processor(checked.path, tokenizer) if checked.has_processor else None
@@ -102,15 +135,43 @@ def _load(
         captioner = QwenCaptioner(processor, encoder, language=language, revision=f"{entry.name}@{revision}")
     return Components(
         entry=entry,
+        family=checked.family,
         revision=revision,
         backbone=backbone,
-        codec=QwenRGBACodec(_load_diffusers("AutoencoderKLQwenImage", checked.path / "vae", device, dtype)),
+        vae=_load_diffusers(QWEN_VAE, checked.path / "vae", device, dtype),
         text=text,
         scheduler=_load_scheduler(checked.path / "scheduler", entry.remedy),
         tokenizer=tokenizer,
         encoder=encoder,
         processor=processor,
         captioner=captioner,
+    )
+
+
+def _load_flux(
+    entry: ModelEntry,
+    checked: CheckedFolder,
+    transformer: Any,
+    alpha: dict[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Components:
+    """``alpha``: what :func:`load_alpha` made, a VAE in the place of the folder's own included."""
+    path, remedy = checked.path, entry.remedy
+    tokenizer, clip = _load_text(path, "", "CLIPTokenizer", checked.encoder_class, device, dtype, remedy)
+    tokenizer_2, t5 = _load_text(path, "_2", "T5TokenizerFast", EMBEDDED_ENCODER, device, dtype, remedy)
+    vae = alpha.pop("vae", None)
+    return Components(
+        entry=entry,
+        family=checked.family,
+        revision=entry.revision or fingerprint(path),
+        backbone=FluxBackbone(transformer),
+        vae=_load_diffusers(FLUX_VAE, path / "vae", device, dtype) if vae is None else vae,
+        text=FluxTextEncoder(tokenizer, clip, tokenizer_2, t5),
+        scheduler=_load_scheduler(path / "scheduler", remedy),
+        tokenizer=tokenizer,
+        encoder=clip,
+        more={"tokenizer_2": tokenizer_2, "text_encoder_2": t5, **alpha},
     )
 
 
@@ -123,31 +184,20 @@ def load_processor(path: Path, tokenizer: Any) -> CaptionProcessor:
 
 
 def _load_diffusers(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    import diffusers
-
-    model_class = FrameEmbedding if name == "FrameEmbedding" else getattr(diffusers, name)
-    model = model_class.from_pretrained(
+    model = component_class(name).from_pretrained(
         str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=True
     )
     return model.to(device).eval()
 
 
-def _load_backbone(
-    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, table_remedy: str | None
-) -> QwenBackbone:
-    """``table_remedy``: the end of an error's sentence when a modulation table is wanted, None when it is not."""
-    folder = checked.path / "transformer"
-    if table_remedy is None:
-        transformer = _load_diffusers(TRANSFORMER_CLASS, folder, device, dtype)
-    else:
-        import diffusers
-
-        model_class = getattr(diffusers, TRANSFORMER_CLASS)
-        transformer, _ = load_with_table(model_class, folder, device, dtype, table_remedy)
-    embedding = None
-    if checked.frame_embedding is not None:
-        embedding = _load_diffusers("FrameEmbedding", checked.path / "frame_embedding", device, dtype)
-    return QwenBackbone(transformer, embedding)
+def _load_transformer(
+    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, table: bool, remedy: str
+) -> Any:
+    """``table``: with a modulation table in the place of the modulation's weights."""
+    name, folder = checked.family.transformer, checked.path / "transformer"
+    if table:
+        return load_with_table(component_class(name), folder, device, dtype, remedy)[0]
+    return _load_diffusers(name, folder, device, dtype)
 
 
 def _load_scheduler(folder: Path, remedy: str) -> Any:
@@ -160,14 +210,19 @@ def _load_scheduler(folder: Path, remedy: str) -> Any:
 
 
 def _load_text(
-    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, remedy: str
+    path: Path,
+    suffix: str,
+    tokenizer_name: str,
+    encoder_name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    remedy: str,
 ) -> tuple[Any, Any]:
+    """The tokenizer and encoder of the folders with ``suffix``, as transformers' classes of these names."""
     import transformers
 
-    folder = checked.path / "text_encoder"
-    embedded = checked.encoder_class == EMBEDDED_ENCODER
-    tokenizer_class = transformers.PreTrainedTokenizerFast if embedded else transformers.Qwen2Tokenizer
-    tokenizer_folder = checked.path / "tokenizer"
+    folder, tokenizer_folder = path / f"text_encoder{suffix}", path / f"tokenizer{suffix}"
+    tokenizer_class = getattr(transformers, tokenizer_name)
     try:
         tokenizer = tokenizer_class.from_pretrained(str(tokenizer_folder), local_files_only=True)
     except Exception as error:  # the tokenizers library raises plain Exception for a broken vocabulary
@@ -175,7 +230,7 @@ def _load_text(
             f"The tokenizer in {tokenizer_folder} cannot be read ({error}); {remedy}."
         ) from error
     try:
-        encoder, report = getattr(transformers, checked.encoder_class).from_pretrained(
+        encoder, report = getattr(transformers, encoder_name).from_pretrained(
             str(folder),
             dtype=dtype,
             use_safetensors=True,
@@ -201,7 +256,7 @@ def _load_text(
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """The libraries' own bars stay off: progress is shown by whoever called, in one place."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
