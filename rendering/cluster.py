@@ -15,8 +15,8 @@ import time
 from typing import Any
 
 from ..errors import InputError
+from .holdings import WAITING, Opening
 from .messages import Failed, Lost, Message, Staged, Started, Task, WorkerSettings
-from .pool import WAITING, Opening
 from .renderer import Renderer, failure
 
 _KEPT_VARIABLES = ("ACETATE_", "HF_")

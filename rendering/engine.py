@@ -17,6 +17,7 @@ from ..layers.io.atomic import output_error
 from .copies import Copies
 from .copying import Copier
 from .events import Events, Watch
+from .group import GroupPool, Members
 from .journal import Journal
 from .lock import only_engine
 from .messages import Failed, Lost, Message, Staged, Started, Task, WorkerSettings
@@ -59,9 +60,14 @@ class Outcome:
 
 
 def render(
-    settings: RenderSettings, *, stop: threading.Event | None = None, watch: Watch | None = None
+    settings: RenderSettings,
+    *,
+    stop: threading.Event | None = None,
+    watch: Watch | None = None,
+    members: Members | None = None,
 ) -> Outcome:
     """Do every job of a list that is not done yet. ``stop``: set it from anywhere and the render ends within 2 seconds.
+    ``members``: the other processes of a group, which work too.
 
     Raises InputError where nothing can begin (no list, no folder, another engine at work), and OutputError when results
     can no longer be written, the disk being full; what is done stays done then too.
@@ -74,7 +80,7 @@ def render(
     except OSError as error:
         raise output_error(settings.folder, error) from error
     with only_engine(state / "lock"):
-        engine = _Engine(settings, stop or threading.Event(), watch)
+        engine = _Engine(settings, stop or threading.Event(), watch, members)
         try:
             return engine.run()
         finally:
@@ -82,15 +88,22 @@ def render(
 
 
 class _Engine:
-    def __init__(self, settings: RenderSettings, stop: threading.Event, watch: Watch | None) -> None:
+    def __init__(
+        self,
+        settings: RenderSettings,
+        stop: threading.Event,
+        watch: Watch | None,
+        members: Members | None,
+    ) -> None:
         self._settings = settings
+        self._members = members
         self._folder = settings.folder.absolute()  # actors on a cluster work in folders of their own
         self._stop = stop
         self._events = Events(settings.folder / "events.jsonl", watch)
         self._journal = Journal(settings.folder / STATE / "journal.sqlite")
         self._staging = self._folder / STATE / "staging"
         self._replaced = self._folder / STATE / "replaced"
-        self._running: dict[str, tuple[PlannedJob, int]] = {}
+        self._running: dict[str, tuple[PlannedJob, int, int]] = {}  # attempt, worker
         self._made = self._failed = self._stillborn = self._places = 0
         self._busy = 0.0
         self._began = time.monotonic()
@@ -164,6 +177,8 @@ class _Engine:
             from .cluster import RayPool
 
             return RayPool(worker, settings.workers, settings.cluster)
+        if self._members is not None:
+            return GroupPool(worker, self._members)
         return LocalPool(worker, min(settings.workers, jobs))
 
     def _recover(self) -> None:
@@ -238,15 +253,17 @@ class _Engine:
 
     def _submit(self, pool: Pool, worker: int, planned: PlannedJob, attempt: int) -> None:
         self._places += 1
-        self._running[planned.job.id] = planned, attempt
+        self._running[planned.job.id] = planned, attempt, worker
         staging = self._staging / f"{self._places:x}"
         pool.submit(worker, Task(planned=planned, staging=staging, attempt=attempt))
 
     def _hear(self, message: Message, queue: JobQueue) -> None:
         if isinstance(message, Started):
-            _, attempt = self._running[message.id]
+            _, attempt, worker = self._running[message.id]
             self._stillborn = 0
-            self._events.tell("job_started", id=message.id, attempt=attempt if attempt > 1 else None)
+            self._events.tell(
+                "job_started", id=message.id, worker=worker, attempt=attempt if attempt > 1 else None
+            )
         elif isinstance(message, Staged):
             self._commit(message)
         elif isinstance(message, Failed):
@@ -256,7 +273,7 @@ class _Engine:
 
     def _commit(self, staged: Staged) -> None:
         """The one place where a result appears."""
-        planned, attempt = self._running.pop(staged.id)
+        planned, attempt, worker = self._running.pop(staged.id)
         target = self._folder / staged.id
         try:
             if os.path.lexists(target):
@@ -277,6 +294,7 @@ class _Engine:
             "job_done",
             id=staged.id,
             row=planned.row,
+            worker=worker,
             attempt=attempt if attempt > 1 else None,
             seconds=round(staged.seconds, 3),
             write_seconds=round(staged.write_seconds, 3),
@@ -285,7 +303,7 @@ class _Engine:
         )
 
     def _judge(self, failed: Failed, queue: JobQueue) -> None:
-        planned, attempt = self._running.pop(failed.id)
+        planned, attempt, _ = self._running.pop(failed.id)
         if failed.kind == "cancelled":
             queue.give_back(planned)
             return
@@ -318,7 +336,7 @@ class _Engine:
     def _replace_lost(self, lost: Lost, queue: JobQueue) -> None:
         self._events.tell("worker_lost", reason=lost.reason, jobs=len(lost.suspects) or None)
         for id in lost.innocent:
-            planned, attempt = self._running.pop(id)
+            planned, attempt, _ = self._running.pop(id)
             if attempt > 1:
                 queue.again(planned, attempt, time.monotonic(), 0.0)
             else:

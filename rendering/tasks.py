@@ -36,7 +36,11 @@ def _prepare_torch(threads: int, index: int) -> None:
     from ..session import DEVICE_VARIABLE
 
     torch.set_num_threads(threads)
-    if not os.environ.get(DEVICE_VARIABLE) and torch.cuda.device_count() > 1:
+    if os.environ.get(DEVICE_VARIABLE):
+        return
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":  # `accelerate launch --cpu`
+        os.environ[DEVICE_VARIABLE] = "cpu"
+    elif torch.cuda.device_count() > 1:
         os.environ[DEVICE_VARIABLE] = f"cuda:{index % torch.cuda.device_count()}"
 
 

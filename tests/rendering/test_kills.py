@@ -91,7 +91,7 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path, stub_log: Pa
     audit(folder, 8)
     lost = [entry for entry in events(folder) if entry["event"] == "worker_lost"]
     assert [entry["reason"] for entry in lost] == [
-        "its worker was killed by SIGKILL, perhaps for want of memory"
+        "its worker was killed by SIGKILL, perhaps out of memory; if so, use a smaller picture, fewer layers or fewer workers"
     ]
 
 
