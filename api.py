@@ -80,8 +80,7 @@ def decompose(
     """
     check_run(steps, seed)
     check_size(size)
-    if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_TRIES:
-        raise InputError(f"best_of must lie between 1 and {MAX_TRIES} tries, not {best_of!r}")
+    check_tries(best_of)
     picture = visible_picture(image)
     entry, stored = stored_settings(model)
     if layers != "auto":
@@ -110,7 +109,13 @@ def decompose(
     if layers == "auto":
         document = drop_empty(document)
     document, recomposed = matched(document, picture, size, phases)
-    arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size, "keep_whole": whole or None}
+    arguments = {
+        "layers": layers,
+        "prompt": prompt,
+        "steps": steps,
+        "size": size,
+        "keep_whole": whole or None,
+    }
     facts = run_facts("decompose", pipeline, seed + chosen, arguments)
     return finished(document, facts, phases, recomposed)
 
@@ -285,6 +290,12 @@ def check_run(steps: int | None, seed: int) -> None:
         raise InputError(f"the number of steps must lie between 1 and {MAX_STEPS}, not {steps!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InputError(f"the seed must be a whole number from 0 on, not {seed!r}")
+
+
+def check_tries(best_of: int) -> None:
+    """Raises InputError for a number of tries that cannot be."""
+    if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_TRIES:
+        raise InputError(f"best_of must lie between 1 and {MAX_TRIES} tries, not {best_of!r}")
 
 
 def check_layers(layers: int, stored: dict[str, Any]) -> None:

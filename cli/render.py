@@ -15,8 +15,10 @@ from ..errors import InputError
 from ..rendering import Outcome, RenderSettings, make_plan
 from ..rendering import render as run
 from ..rendering.estimate import describe_plan, plan_lines
+from ..rendering.finding import passing_inputs
 from ..rendering.places import check_results
 from ..rendering.plan import Plan
+from ..rendering.stores import is_url
 from ..rendering.variables import parse_set, parse_vary
 from .render_progress import Complaint, make_watcher
 
@@ -35,7 +37,8 @@ def render(arguments: argparse.Namespace) -> int:
     settings = RenderSettings(
         jobs=Path(arguments.jobs),
         folder=Path(arguments.output),
-        inputs=None if arguments.inputs is None else Path(arguments.inputs),
+        inputs=None if arguments.inputs is None or is_url(arguments.inputs) else Path(arguments.inputs),
+        inputs_url=arguments.inputs if arguments.inputs is not None and is_url(arguments.inputs) else None,
         defaults=dict(parse_set(text) for text in arguments.set),
         sweeps=tuple(parse_vary(text) for text in arguments.vary),
         workers=arguments.workers if place is None else place.size,
@@ -48,7 +51,8 @@ def render(arguments: argparse.Namespace) -> int:
     )
     check_results(settings.folder)
     if arguments.dry_run:
-        return _show(make_plan(settings), settings, arguments.json)
+        with passing_inputs(settings) as find:
+            return _show(make_plan(settings, find=find), settings, arguments.json)
     with ExitStack() as opened:
         members = None if place is None else opened.enter_context(open_group(place))
         stop = opened.enter_context(_stop_by_signal())
@@ -61,7 +65,9 @@ def render(arguments: argparse.Namespace) -> int:
 def _check_group(arguments: argparse.Namespace) -> None:
     if arguments.workers != 1 or arguments.cluster is not None:
         option = "--cluster" if arguments.cluster is not None else "--workers"
-        raise InputError(f"{option} has no place under a launcher: every process that it starts is one worker")
+        raise InputError(
+            f"{option} has no place under a launcher: every process that it starts is one worker"
+        )
 
 
 def _show(plan: Plan, settings: RenderSettings, as_json: bool) -> int:

@@ -17,16 +17,17 @@ from ..layers.io.atomic import output_error
 from .copies import Copies
 from .copying import Copier
 from .events import Events, Watch
+from .finding import open_inputs
 from .group import GroupPool, Members
 from .journal import Journal
 from .lock import only_engine
 from .messages import Failed, Lost, Message, Staged, Started, Task, WorkerSettings
-from .places import STATE, check_results
+from .places import INPUTS, STATE, check_results
 from .plan import Plan, PlannedJob, make_plan
 from .pool import LocalPool, Pool
 from .queueing import JobQueue
 from .settings import RenderSettings
-from .summary import write_summary
+from .summary import Run, write_summary
 
 STOP_SECONDS = 1.4
 """How long running writes have to end once somebody wants to stop."""
@@ -108,7 +109,8 @@ class _Engine:
         self._busy = 0.0
         self._began = time.monotonic()
         self._pool: Pool | None = None
-        self._copier = None if settings.copy_to is None else Copier(Copies(settings.copy_to), stop)
+        url = settings.copy_to
+        self._copier = None if url is None else Copier(lambda pause: Copies(url, pause), stop)
 
     def close(self) -> None:
         if self._pool is not None:
@@ -119,7 +121,8 @@ class _Engine:
 
     def run(self) -> Outcome:
         self._recover()
-        plan = make_plan(self._settings, self._check_stop)
+        inputs = open_inputs(self._settings, self._folder / STATE / INPUTS, self._stop)
+        plan = make_plan(self._settings, self._check_stop, inputs)
         self._enter(plan)
         self._copy_done(plan)
         queue = JobQueue(plan.todo)
@@ -142,7 +145,10 @@ class _Engine:
         )
         if not stopped:
             self._events.tell("summary")
-            write_summary(self._folder, plan, self._journal.entries())
+            run = Run(
+                made=self._made, seconds=outcome.seconds, busy=self._busy, workers=self._settings.workers
+            )
+            write_summary(self._folder, plan, self._journal.entries(), run)
         self._events.tell(
             "stopped" if stopped else "finished",
             made=outcome.made,
@@ -166,7 +172,7 @@ class _Engine:
         if self._copier is None:
             return 0
         self._copier.finish()
-        for id, reason in self._copier.failures:
+        for id, reason in self._copier.failures.items():
             self._events.tell("copy_failed", id=id, reason=reason)
         return len(self._copier.failures)
 

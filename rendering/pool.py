@@ -20,6 +20,7 @@ from .messages import Failed, Lost, Message, Task, WorkerSettings
 from .oom import Epitaphs
 from .process import FINISH, STOP, work
 
+
 class Pool(Protocol):
     """Workers somewhere. All methods are called by one thread."""
 

@@ -26,6 +26,8 @@ from acetate.rendering import RenderSettings, render
 PARTS = ("overhead", "memory", "loop", "scaling", "long")
 IDLE = "acetate.rendering.idle:open_runner"
 CORES = len(os.sched_getaffinity(0))
+_PACE: dict[str | int, float] = {}
+"""Documents per minute of the loop and of so many workers."""
 
 
 def main() -> int:
@@ -101,8 +103,12 @@ def long(folder: Path, arguments: argparse.Namespace) -> None:
 
 def peaks(path: Path) -> str:
     """The worker's peak memory as a render went on."""
-    found = [event["peak_memory_mib"] for event in map(json.loads, path.open()) if event["event"] == "job_done"]
-    shown = [(share, found[min(len(found) - 1, len(found) * share // 100)]) for share in (10, 25, 50, 75, 100)]
+    found = [
+        event["peak_memory_mib"] for event in map(json.loads, path.open()) if event["event"] == "job_done"
+    ]
+    shown = [
+        (share, found[min(len(found) - 1, len(found) * share // 100)]) for share in (10, 25, 50, 75, 100)
+    ]
     return "worker's peak memory " + ", ".join(f"{mib:.1f} MiB after {share} %" for share, mib in shown)
 
 
@@ -124,7 +130,7 @@ def loop(folder: Path, arguments: argparse.Namespace) -> None:
                 command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
             )
 
-    line("command line in a loop", count, one_by_one)
+    _PACE["loop"] = line("command line in a loop", count, one_by_one)
 
 
 def scaling(folder: Path, arguments: argparse.Namespace) -> None:
@@ -142,9 +148,16 @@ def scaling(folder: Path, arguments: argparse.Namespace) -> None:
     jobs = write_jobs(folder / "real.jsonl", rows)
     for workers in (1, 2):
         words = f"render, {workers} worker{'s' * (workers > 1)}"
-        line(
+        _PACE[workers] = line(
             words, len(rows), lambda workers=workers: through(jobs, folder / f"real{workers}", workers, None)
         )  # type: ignore[misc]
+    if "loop" in _PACE:
+        print(
+            f"  1 worker against the loop: {_PACE[1] / _PACE['loop']:.1f} times as many documents per minute"
+        )
+    print(
+        f"  2 workers against 1, on {CORES} core{'s' * (CORES != 1)}: {_PACE[2] / _PACE[1]:.2f} times as many"
+    )
 
 
 def made(number: int) -> dict[str, Any]:
@@ -164,7 +177,8 @@ def through(jobs: Path, out: Path, workers: int, runner: str | None) -> float:
     return 1 - outcome.busy_seconds / (outcome.seconds * workers)
 
 
-def line(name: str, count: int, work: Callable[[], float | None]) -> None:
+def line(name: str, count: int, work: Callable[[], float | None]) -> float:
+    """Print a row of the table; returns documents per minute."""
     began, before = time.perf_counter(), cpu_seconds()
     idle = work()
     wall, cpu = time.perf_counter() - began, cpu_seconds() - before
@@ -174,6 +188,7 @@ def line(name: str, count: int, work: Callable[[], float | None]) -> None:
         f"{name:<26}{count:>6}{count / wall * 60:>10.1f}{wall:>9.1f}{cpu:>8.1f}{shown:>12}{free:>10.0%}",
         flush=True,
     )
+    return count / wall * 60
 
 
 def cpu_seconds() -> float:

@@ -1,5 +1,6 @@
 """The promise of `acetate render`, kept or not: mixed jobs on the embedded model must give the same bytes with one worker,
-with two, on two local nodes of Ray (``--ray``), and after the engine was killed again and again at random moments.
+with two, in two processes of `accelerate launch`, on two local nodes of Ray (``--ray``), and after the engine was killed
+again and again at random moments.
 
 Prints one line per run; leaves with status 1 where a byte differs, a job is lost or done twice, or something is left over.
 """
@@ -90,6 +91,24 @@ def told_after(jobs: Path, out: Path, began: float) -> dict[str, str]:
     return told("after kills", out, time.perf_counter() - began)
 
 
+def run_in_group(jobs: Path, out: Path) -> dict[str, str]:
+    """On a machine without GPUs accelerate starts several processes with ``--multi_gpu`` too."""
+    began = time.perf_counter()
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+    ]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["-m", "acetate", "render", str(jobs), "-o", str(out), "--quiet"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return told("accelerate, 2", out, time.perf_counter() - began)
+
+
 def run_on_ray(jobs: Path, out: Path) -> dict[str, str]:
     import ray
     from ray.cluster_utils import Cluster
@@ -163,11 +182,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="acetate-soak-") as name:
         folder = Path(name)
         jobs = write_jobs(folder, arguments.jobs)
-        outs = [folder / word for word in ("one", "two", "killed", "ray")]
+        outs = [folder / word for word in ("one", "two", "group", "killed", "ray")]
         found = [run("1 worker", jobs, outs[0]), run("2 workers", jobs, outs[1], "--workers", "2")]
-        found.append(run_with_kills(jobs, outs[2], arguments.kills))
+        found.append(run_in_group(jobs, outs[2]))
+        found.append(run_with_kills(jobs, outs[3], arguments.kills))
         if arguments.ray:
-            found.append(run_on_ray(jobs, outs[3]))
+            found.append(run_on_ray(jobs, outs[4]))
         wrong = [
             f"{out.name}: {fault}" for out in outs if out.exists() for fault in faults(out, arguments.jobs)
         ]

@@ -114,7 +114,9 @@ def test_what_may_pass_is_tried_again_and_the_rest_is_reported(
     assert failed["j2"]["reason"] == "the store hung up"
     assert "KeyError" in failed["j3"]["reason"] and "run_job" in failed["j3"]["trace"]
     assert failed["j4"]["reason"] == "the picture is fully transparent" and "trace" not in failed["j4"]
-    assert failed["j7"]["reason"].startswith("its worker was killed by SIGKILL, perhaps out of memory; if so, ")
+    assert failed["j7"]["reason"].startswith(
+        "its worker was killed by SIGKILL, perhaps out of memory; if so, "
+    )
     assert [starts(stub_log, f"j{number}") for number in (1, 2, 3, 5, 7, 8)] == [2, 3, 1, 2, 3, 2]
     audit(tmp_path / "out", 5)
     report = (tmp_path / "out" / "report.html").read_text()

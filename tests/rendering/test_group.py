@@ -16,11 +16,13 @@ from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
+import torch
 
 from acetate.cli import main
 from acetate.rendering import RenderSettings
 from acetate.rendering.group import _serve, find_place
 from acetate.rendering.process import FINISH
+from acetate.rendering.tasks import _prepare_torch
 
 from .conftest import HERE, audit, events, made_jobs, results, run, wait_for, write_jobs
 
@@ -36,8 +38,23 @@ def free_port() -> int:
 
 def launch(*words: object, options: tuple[str, ...] = (), port: int | None = None) -> subprocess.Popen[str]:
     """``accelerate launch`` of two processes in a session of its own, so that a test's Ctrl-C reaches them alone."""
-    command = [sys.executable, "-P", "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port or free_port())]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+    ]
+    command += [
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        str(port or free_port()),
+    ]
     command += [*(options or ("--num_machines", "1")), *map(str, words)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -48,7 +65,9 @@ def workers_of(folder: Path) -> set[int]:
     return {entry["worker"] for entry in events(folder) if entry["event"] == "job_done"}
 
 
-def test_every_process_renders_its_share(tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_process_renders_its_share(
+    tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [
         {"id": f"e{n}", "task": "edit", "input": "picture.png", "edits": [f"move:#0,{n},1"], "outputs": ["zip", "psd"]}
         for n in range(30)
@@ -104,10 +123,14 @@ def test_two_machines_with_one_folder_and_workers_that_die(
     assert results(folder) == results(tmp_path / "out")
 
 
-def test_a_lost_process_ends_the_group_and_the_launcher_starts_it_again(tmp_path: Path, stub_log: Path) -> None:
+def test_a_lost_process_ends_the_group_and_the_launcher_starts_it_again(
+    tmp_path: Path, stub_log: Path
+) -> None:
     path = write_jobs(tmp_path / "list.jsonl", made_jobs(14, "sleep 0.3"))
     folder = tmp_path / "group"
-    group = launch(HERE / "render_group.py", path, folder, options=("--num_machines", "1", "--max_restarts", "1"))
+    group = launch(
+        HERE / "render_group.py", path, folder, options=("--num_machines", "1", "--max_restarts", "1")
+    )
     wait_for(folder / "events.jsonl", '"worker": 1')
     os.kill(rank(group.pid, 1), signal.SIGKILL)
     _, errors = group.communicate(timeout=120)
@@ -140,6 +163,30 @@ def test_ctrl_c_stops_the_group(tmp_path: Path, stub_log: Path) -> None:
     group.communicate(timeout=60)
     assert group.returncode != 0
     audit(folder, 0)
+
+
+@pytest.mark.parametrize(
+    ("index", "accelerators", "device"), [(0, 4, "cuda:0"), (3, 4, "cuda:3"), (5, 4, "cuda:1"), (1, 1, None)]
+)
+def test_every_worker_has_an_accelerator_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, index: int, accelerators: int, device: str | None
+) -> None:
+    chosen: list[int] = []
+    for name, stand_in in (("device_count", lambda: accelerators), ("set_device", chosen.append)):
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    for name in ("ACETATE_DEVICE", "ACCELERATE_USE_CPU"):
+        monkeypatch.setenv(name, "")
+    _prepare_torch(1, index)
+    assert os.environ["ACETATE_DEVICE"] == (device or "")  # of a single one the session takes it by itself
+    assert chosen == ([] if device is None else [int(device[-1])])
+    monkeypatch.setenv("ACETATE_DEVICE", "cuda:7")  # somebody's wish stands
+    _prepare_torch(1, index)
+    assert os.environ["ACETATE_DEVICE"] == "cuda:7"
+    monkeypatch.setenv("ACETATE_DEVICE", "")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    _prepare_torch(1, index)
+    assert os.environ["ACETATE_DEVICE"] == "cpu"
 
 
 def test_a_place_in_a_group_is_what_a_launcher_says(

@@ -90,9 +90,10 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path, stub_log: Pa
     assert process.wait(timeout=60) == 0
     audit(folder, 8)
     lost = [entry for entry in events(folder) if entry["event"] == "worker_lost"]
-    assert [entry["reason"] for entry in lost] == [
-        "its worker was killed by SIGKILL, perhaps out of memory; if so, use a smaller picture, fewer layers or fewer workers"
-    ]
+    assert len(lost) == 1
+    assert lost[0]["reason"].startswith(
+        "its worker was killed by SIGKILL, perhaps out of memory; if so, use "
+    )
 
 
 @pytest.mark.parametrize("prompt", ["sleep 30", "deaf 30"])
