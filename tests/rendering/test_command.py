@@ -139,7 +139,7 @@ def test_the_script_is_the_same_engine(tmp_path: Path, picture: Path) -> None:
     command = [sys.executable, "-P", ROOT / "scripts" / "render_batch.py", jobs, "-o", tmp_path / "out"]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0 and f"{tmp_path / 'out'}: 1 made" in found.stdout
-    assert found.stderr == "1 to do, 0 done already, 0 rejected\n"
+    assert found.stderr.startswith("1 to do, 0 done already, 0 rejected\n")
     audit(tmp_path / "out", 1)
 
 

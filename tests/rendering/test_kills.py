@@ -15,7 +15,7 @@ import pytest
 
 from acetate.rendering import RenderSettings
 
-from .conftest import HERE, audit, events, made_jobs, results, run, wait_for, write_jobs
+from .conftest import HERE, audit, events, made_jobs, results, run, two_seconds, wait_for, write_jobs
 
 KILLS = 20
 
@@ -103,11 +103,11 @@ def test_ctrl_c_stops_within_two_seconds(tmp_path: Path, stub_log: Path, prompt:
     folder = tmp_path / "out"
     process = start(path, folder)
     wait_for(folder / "events.jsonl", '"job_started"')
-    began = time.monotonic()
+    limit, began = two_seconds(), time.monotonic()
     process.send_signal(signal.SIGINT)
-    status = process.wait(timeout=30)
+    status = process.wait(timeout=60)
     seconds = time.monotonic() - began
-    assert status == 130 and seconds < 2
+    assert status == 130 and seconds < limit
     audit(folder, 0)
     assert events(folder)[-1]["event"] == "stopped" and events(folder)[-1]["left"] == 5
 
@@ -122,8 +122,8 @@ def test_ctrl_c_lets_the_running_write_end(tmp_path: Path, stub_log: Path) -> No
     # The second job starts the moment the first is handed to a writer: that write is under way now.
     wait_for(folder / "events.jsonl", '"job_started", "id": "j1"')
     assert not (folder / "j0").exists()
-    began = time.monotonic()
+    limit, began = two_seconds(), time.monotonic()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130 and time.monotonic() - began < 2
+    assert process.wait(timeout=60) == 130 and time.monotonic() - began < limit
     audit(folder, 1)
     assert (folder / "j0" / "document.ora").exists()
