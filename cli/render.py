@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..rendering import Outcome, RenderSettings, make_plan
 from ..rendering import render as run
+from ..rendering.copies import Copies
 from ..rendering.estimate import describe_plan, plan_lines
 from ..rendering.finding import passing_inputs
 from ..rendering.places import check_results
@@ -51,6 +52,8 @@ def render(arguments: argparse.Namespace) -> int:
     )
     check_results(settings.folder)
     if arguments.dry_run:
+        if settings.copy_to is not None:
+            Copies(settings.copy_to)  # complains now rather than in the morning
         with passing_inputs(settings) as find:
             return _show(make_plan(settings, find=find), settings, arguments.json)
     with ExitStack() as opened:

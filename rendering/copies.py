@@ -9,23 +9,52 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from .receipts import RECEIPT, read_receipt
 from .stores import open_store, patiently, words_of
 
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"})
+"""Stores that have buckets and no folders: none is made there, since a misspelt name would become a new bucket."""
+_PATIENCE = 10.0
+
 
 class Copies:
-    """``url``: a folder of the store. Raises InputError for a store that fsspec does not know or that cannot be opened."""
+    """``url``: a folder of the store. Raises InputError for a store that fsspec does not know or that cannot be opened, and
+    for a bucket that does not exist; a store that is out of reach at the moment may be there later."""
 
     def __init__(self, url: str, pause: Callable[[float], object] = time.sleep) -> None:
         self.url = url
         self._pause = pause
         self._store, self._root = open_store("--copy-to", url)
+        protocol = self._store.protocol
+        names = {protocol} if isinstance(protocol, str) else set(protocol)
+        self._has_folders = not names & _BUCKETS
+        if not self._has_folders:
+            self._check_bucket(self._root.split("/")[0])
+
+    def _check_bucket(self, bucket: str) -> None:
+        """Better now than in the morning. Whatever takes longer than ten seconds is not waited for."""
+        missing = threading.Event()
+
+        def look() -> None:
+            try:
+                self._store.info(bucket)
+            except FileNotFoundError:
+                missing.set()
+            except Exception:  # not allowed to look, or out of reach: copying will tell
+                return
+
+        thread = threading.Thread(target=look, name="bucket", daemon=True)
+        thread.start()
+        thread.join(_PATIENCE)
+        if missing.is_set():
+            raise InputError(f"--copy-to {self.url}: there is no bucket {bucket!r}, create it first")
 
     def put(self, folder: Path) -> bool:
         """Copy one result; False when a whole copy of it is there already. Raises OutputError after five tries."""
@@ -57,7 +86,8 @@ class Copies:
         try:
             known = self._store.info(path)
         except FileNotFoundError:
-            self._store.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            if self._has_folders:
+                self._store.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         else:
             # The ETag of an object that was sent in one piece is the MD5 of its bytes; others are sent again.
             if known.get("size") == file.stat().st_size and str(known.get("ETag", "")).strip('"') == _md5(

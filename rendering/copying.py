@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import OutputError
@@ -19,12 +18,9 @@ class Copier:
     """Failures are collected, and none of them stops the others. Once ``stop`` is set nothing is waited for: what was not
     copied then is copied by the next render."""
 
-    def __init__(
-        self, open_copies: Callable[[Callable[[float], object]], Copies], stop: threading.Event
-    ) -> None:
-        """``open_copies`` is given the way to pause, which ends at once when ``stop`` is set."""
+    def __init__(self, copies: Copies, stop: threading.Event) -> None:
+        self._copies = copies
         self._stop = stop
-        self._copies = open_copies(stop.wait)
         self._waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
         self.copied = 0
         self.failures: dict[str, str] = {}

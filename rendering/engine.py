@@ -96,6 +96,8 @@ class _Engine:
         watch: Watch | None,
         members: Members | None,
     ) -> None:
+        # First of all, since it may refuse. A pause between two tries ends when the render is to stop.
+        copies = None if settings.copy_to is None else Copies(settings.copy_to, stop.wait)
         self._settings = settings
         self._members = members
         self._folder = settings.folder.absolute()  # actors on a cluster work in folders of their own
@@ -109,8 +111,7 @@ class _Engine:
         self._busy = 0.0
         self._began = time.monotonic()
         self._pool: Pool | None = None
-        url = settings.copy_to
-        self._copier = None if url is None else Copier(lambda pause: Copies(url, pause), stop)
+        self._copier = None if copies is None else Copier(copies, stop)
 
     def close(self) -> None:
         if self._pool is not None:

@@ -33,7 +33,8 @@ _PACE: dict[str | int, float] = {}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--documents", type=int, default=12, help="for loop and scaling")
+    parser.add_argument("--documents", type=int, default=8, help="for the loop")
+    parser.add_argument("--many", type=int, default=48, help="documents for each row of scaling")
     parser.add_argument("--jobs", type=int, default=2000, help="for overhead and memory")
     parser.add_argument("--long", type=int, default=500, help="jobs of the embedded model for the part long")
     parser.add_argument("--steps", type=int, default=2)
@@ -143,7 +144,7 @@ def scaling(folder: Path, arguments: argparse.Namespace) -> None:
             "steps": arguments.steps,
             "seed": number,
         }
-        for number in range(arguments.documents)
+        for number in range(arguments.many)
     ]
     jobs = write_jobs(folder / "real.jsonl", rows)
     for workers in (1, 2):
@@ -155,9 +156,20 @@ def scaling(folder: Path, arguments: argparse.Namespace) -> None:
         print(
             f"  1 worker against the loop: {_PACE[1] / _PACE['loop']:.1f} times as many documents per minute"
         )
+    steady = {workers: steady_pace(folder / f"real{workers}") for workers in (1, 2)}
     print(
-        f"  2 workers against 1, on {CORES} core{'s' * (CORES != 1)}: {_PACE[2] / _PACE[1]:.2f} times as many"
+        f"  2 workers against 1, on {CORES} core{'s' * (CORES != 1)}: {_PACE[2] / _PACE[1]:.2f} times as many; "
+        f"{steady[2] / steady[1]:.2f} times once models are loaded ({steady[1]:.1f} and {steady[2]:.1f} per minute)"
     )
+
+
+def steady_pace(out: Path) -> float:
+    """Documents per minute from when every worker had made its first one."""
+    events = map(json.loads, (out / "events.jsonl").read_text().splitlines())
+    done = [(seconds_of(event["time"]), event["worker"]) for event in events if event["event"] == "job_done"]
+    began = max(min(time for time, worker in done if worker == one) for one in {worker for _, worker in done})
+    later = [time for time, _ in done if time > began]
+    return len(later) / (later[-1] - began) * 60
 
 
 def made(number: int) -> dict[str, Any]:

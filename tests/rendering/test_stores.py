@@ -258,6 +258,19 @@ def test_a_list_reaches_nothing_but_the_folder_of_the_store_that_was_allowed(
     assert "allow it with --inputs s3://studio/in" in json.dumps(events(tmp_path / "plain"))
 
 
+def test_a_bucket_that_does_not_exist_is_noticed_at_once_and_not_made(
+    server: Server, tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import s3fs
+
+    words = ["render", str(jobs_of(tmp_path)), "-o", str(tmp_path / "out"), "--inputs", str(pictures), "-q"]
+    for extra in ([], ["--dry-run"]):
+        assert main([*words, "--copy-to", "s3://sutdio/out", *extra]) == 2
+        assert "--copy-to s3://sutdio/out: there is no bucket 'sutdio'" in capsys.readouterr().err
+    assert [bucket for bucket in s3fs.S3FileSystem().ls("") if "sutdio" in bucket] == []
+    assert not list((tmp_path / "out").glob("*/job.json"))
+
+
 def test_a_stop_does_not_wait_for_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop, hung = threading.Event(), threading.Event()
     inputs = RemoteInputs("memory://nowhere", tmp_path / "cache", stop)
