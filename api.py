@@ -92,8 +92,7 @@ def decompose(
         cancel=cancel,
     )
     check_size(size)
-    if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_TRIES:
-        raise InputError(f"best_of must lie between 1 and {MAX_TRIES} tries, not {best_of!r}")
+    check_tries(best_of)
     picture = visible_picture(image)
     if layers != "auto":
         check_layers(layers, run.stored)
@@ -294,3 +293,9 @@ def check_size(size: str) -> None:
     """Raises InputError for a size of results that does not exist."""
     if size not in ("native", "model"):
         raise InputError(f"the size must be 'native' or 'model', not {size!r}")
+
+
+def check_tries(best_of: int) -> None:
+    """Raises InputError for a number of tries that cannot be."""
+    if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_TRIES:
+        raise InputError(f"best_of must lie between 1 and {MAX_TRIES} tries, not {best_of!r}")

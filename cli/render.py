@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ..errors import InputError
 from ..rendering import Outcome, RenderSettings, make_plan
 from ..rendering import render as run
+from ..rendering.copies import Copies
 from ..rendering.estimate import describe_plan, plan_lines
+from ..rendering.finding import passing_inputs
 from ..rendering.places import check_results
 from ..rendering.plan import Plan
+from ..rendering.stores import is_url
 from ..rendering.variables import parse_set, parse_vary
 from .render_progress import Complaint, make_watcher
 
@@ -25,16 +28,21 @@ SHOWN = 20
 
 
 def render(arguments: argparse.Namespace) -> int:
-    rank, group = _process_group()
-    if rank > 0:  # `accelerate launch` starts this command once per accelerator; the first speaks for all
-        return 0
+    from ..rendering.group import find_place, open_group, serve
+
+    place = find_place()
+    if place is not None:
+        _check_group(arguments)
+    if place is not None and place.rank > 0:  # `accelerate launch` starts this command once per accelerator
+        return 0 if arguments.dry_run else serve(place)
     settings = RenderSettings(
         jobs=Path(arguments.jobs),
         folder=Path(arguments.output),
-        inputs=None if arguments.inputs is None else Path(arguments.inputs),
+        inputs=None if arguments.inputs is None or is_url(arguments.inputs) else Path(arguments.inputs),
+        inputs_url=arguments.inputs if arguments.inputs is not None and is_url(arguments.inputs) else None,
         defaults=dict(parse_set(text) for text in arguments.set),
         sweeps=tuple(parse_vary(text) for text in arguments.vary),
-        workers=group if group > 1 else arguments.workers,
+        workers=arguments.workers if place is None else place.size,
         threads=arguments.threads,
         writers=arguments.writers,
         retries=arguments.retries,
@@ -44,18 +52,25 @@ def render(arguments: argparse.Namespace) -> int:
     )
     check_results(settings.folder)
     if arguments.dry_run:
-        return _show(make_plan(settings), settings, arguments.json)
-    with _stop_by_signal() as stop, make_watcher(arguments.quiet) as watcher:
-        outcome = run(settings, stop=stop, watch=watcher)
+        if settings.copy_to is not None:
+            Copies(settings.copy_to)  # complains now rather than in the morning
+        with passing_inputs(settings) as find:
+            return _show(make_plan(settings, find=find), settings, arguments.json)
+    with ExitStack() as opened:
+        members = None if place is None else opened.enter_context(open_group(place))
+        stop = opened.enter_context(_stop_by_signal())
+        watcher = opened.enter_context(make_watcher(arguments.quiet))
+        outcome = run(settings, stop=stop, watch=watcher, members=members)
     _announce(outcome, watcher.complaints, settings, arguments.json)
     return outcome.exit_status
 
 
-def _process_group() -> tuple[int, int]:
-    """(rank, size) of the group of processes that `accelerate launch` or torchrun started this one in."""
-    values = (os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1"))
-    rank, size = (int(value) if value.isdecimal() else 0 for value in values)
-    return rank, max(1, size)
+def _check_group(arguments: argparse.Namespace) -> None:
+    if arguments.workers != 1 or arguments.cluster is not None:
+        option = "--cluster" if arguments.cluster is not None else "--workers"
+        raise InputError(
+            f"{option} has no place under a launcher: every process that it starts is one worker"
+        )
 
 
 def _show(plan: Plan, settings: RenderSettings, as_json: bool) -> int:

@@ -38,7 +38,7 @@ RENDER = Verb(
         argument(
             "--inputs",
             metavar="DIR",
-            help="where inputs lie, the only folder they may come from (default: that of JOBS)",
+            help="where inputs lie, the only folder they may come from (default: that of JOBS); or s3://bucket/folder",
         ),
         argument(
             "--workers", metavar="N", type=int, default=1, help="processes with a model each (default: 1)"

@@ -12,14 +12,17 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 from ..errors import InputError
+from .holdings import WAITING, Opening
 from .messages import Failed, Lost, Message, Staged, Started, Task, WorkerSettings
-from .pool import WAITING, Opening
+from .oom import REMEDY
 from .renderer import Renderer, failure
 
 _KEPT_VARIABLES = ("ACETATE_", "HF_")
+_MOST_NODES = 3
 
 
 class Craftsman:
@@ -96,6 +99,7 @@ class RayPool:
         )
         self._seats = [self._seat(index) for index in range(workers)]
         self._said: list[Message] = []
+        self._losses: Counter[str] = Counter()
 
     def _seat(self, index: int) -> _Seat:
         actor = self._kind.remote(self._settings, index)
@@ -152,17 +156,16 @@ class RayPool:
         return found
 
     def _replace(self, seat: _Seat, error: Exception | None) -> Lost:
-        """Another actor for a seat whose actor is gone. The job it had longest is suspected, unless its node went."""
-        words = " ".join(str(error or "it was replaced after an error").split())
-        fault = error is not None and "node" not in words.lower()
+        """Another actor for a seat whose actor is gone. The job it had longest is suspected, unless its node went; one
+        that saw three nodes go is suspected too."""
+        reason, fault = ("it was replaced after an error", False) if error is None else why_lost(error)
         held = list(seat.held)
+        if error is not None and held:
+            self._losses[held[0]] += 1
+            fault = fault or self._losses[held[0]] >= _MOST_NODES
         self._seats[seat.index] = self._seat(seat.index)
         suspects = tuple(held[:1]) if fault else ()
-        return Lost(
-            reason=f"its worker on the cluster is gone ({words[:200]})" if error is not None else words,
-            suspects=suspects,
-            innocent=tuple(id for id in held if id not in suspects),
-        )
+        return Lost(reason=reason, suspects=suspects, innocent=tuple(id for id in held if id not in suspects))
 
     def stop(self, seconds: float) -> list[Message]:
         deadline = time.monotonic() + seconds
@@ -184,6 +187,14 @@ class RayPool:
         self._seats = []
         if self._ours and self._ray.is_initialized():
             self._ray.shutdown()
+
+
+def why_lost(error: Exception) -> tuple[str, bool]:
+    """What ended an actor, in words, and whether its job may be to blame."""
+    words = " ".join(str(error).split())
+    if type(error).__name__ == "OutOfMemoryError" or "low on memory" in words.lower():
+        return f"out of memory: Ray ended its worker; {REMEDY}", True
+    return f"its worker on the cluster is gone ({words[:200]})", "node" not in words.lower()
 
 
 def _knock(address: str) -> None:

@@ -1,13 +1,13 @@
 """The thread that copies finished results away while others are rendered.
 
-The queue before it is short: a store that cannot keep up makes the engine wait, and not the memory grow.
+Results lie on disk, so what waits here are names: a store that is slow, or away for an hour, never holds up a model. What
+could not be copied is tried once more when everything else is done.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 from ..errors import OutputError
@@ -21,31 +21,37 @@ class Copier:
     def __init__(self, copies: Copies, stop: threading.Event) -> None:
         self._copies = copies
         self._stop = stop
-        self._waiting: queue.Queue[Path | None] = queue.Queue(maxsize=8)
+        self._waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
         self.copied = 0
-        self.failures: list[tuple[str, str]] = []
-        """(id, reason) of results that could not be copied; the next render tries again."""
+        self.failures: dict[str, str] = {}
+        """id: reason, of results that could not be copied; the next render tries again."""
         self._thread = threading.Thread(target=self._work, name="copier", daemon=True)
         self._thread.start()
 
-    def add(self, folder: Path | None) -> None:
-        """Have a result copied, or with None nothing more after those added before; waits while the queue is full."""
-        while not self._stop.is_set():
-            with suppress(queue.Full):
-                self._waiting.put(folder, timeout=0.1)
-                return
+    def add(self, folder: Path) -> None:
+        """Have a result copied."""
+        self._waiting.put(folder)
 
     def finish(self) -> None:
         """Wait for everything that was added."""
-        self.add(None)
+        self._waiting.put(None)
         while self._thread.is_alive() and not self._stop.is_set():
             self._thread.join(0.1)
 
     def _work(self) -> None:
-        while (folder := self._waiting.get()) is not None:
-            if self._stop.is_set():
-                return
-            try:
-                self.copied += self._copies.put(folder)
-            except OutputError as error:
-                self.failures.append((folder.name, str(error)))
+        failed = []
+        while (folder := self._waiting.get()) is not None and not self._stop.is_set():
+            if not self._copy(folder):
+                failed.append(folder)
+        for folder in failed:
+            if not self._stop.is_set():
+                self._copy(folder)
+
+    def _copy(self, folder: Path) -> bool:
+        try:
+            self.copied += self._copies.put(folder)
+        except OutputError as error:
+            self.failures[folder.name] = str(error)
+            return False
+        self.failures.pop(folder.name, None)
+        return True

@@ -17,15 +17,17 @@ from ..layers.io.atomic import output_error
 from .copies import Copies
 from .copying import Copier
 from .events import Events, Watch
+from .finding import open_inputs
+from .group import GroupPool, Members
 from .journal import Journal
 from .lock import only_engine
 from .messages import Failed, Lost, Message, Staged, Started, Task, WorkerSettings
-from .places import STATE, check_results
+from .places import INPUTS, STATE, check_results
 from .plan import Plan, PlannedJob, make_plan
 from .pool import LocalPool, Pool
 from .queueing import JobQueue
 from .settings import RenderSettings
-from .summary import write_summary
+from .summary import Run, write_summary
 
 STOP_SECONDS = 1.4
 """How long running writes have to end once somebody wants to stop."""
@@ -59,9 +61,14 @@ class Outcome:
 
 
 def render(
-    settings: RenderSettings, *, stop: threading.Event | None = None, watch: Watch | None = None
+    settings: RenderSettings,
+    *,
+    stop: threading.Event | None = None,
+    watch: Watch | None = None,
+    members: Members | None = None,
 ) -> Outcome:
     """Do every job of a list that is not done yet. ``stop``: set it from anywhere and the render ends within 2 seconds.
+    ``members``: the other processes of a group, which work too.
 
     Raises InputError where nothing can begin (no list, no folder, another engine at work), and OutputError when results
     can no longer be written, the disk being full; what is done stays done then too.
@@ -74,7 +81,7 @@ def render(
     except OSError as error:
         raise output_error(settings.folder, error) from error
     with only_engine(state / "lock"):
-        engine = _Engine(settings, stop or threading.Event(), watch)
+        engine = _Engine(settings, stop or threading.Event(), watch, members)
         try:
             return engine.run()
         finally:
@@ -82,20 +89,29 @@ def render(
 
 
 class _Engine:
-    def __init__(self, settings: RenderSettings, stop: threading.Event, watch: Watch | None) -> None:
+    def __init__(
+        self,
+        settings: RenderSettings,
+        stop: threading.Event,
+        watch: Watch | None,
+        members: Members | None,
+    ) -> None:
+        # First of all, since it may refuse. A pause between two tries ends when the render is to stop.
+        copies = None if settings.copy_to is None else Copies(settings.copy_to, stop.wait)
         self._settings = settings
+        self._members = members
         self._folder = settings.folder.absolute()  # actors on a cluster work in folders of their own
         self._stop = stop
         self._events = Events(settings.folder / "events.jsonl", watch)
         self._journal = Journal(settings.folder / STATE / "journal.sqlite")
         self._staging = self._folder / STATE / "staging"
         self._replaced = self._folder / STATE / "replaced"
-        self._running: dict[str, tuple[PlannedJob, int]] = {}
+        self._running: dict[str, tuple[PlannedJob, int, int]] = {}  # attempt, worker
         self._made = self._failed = self._stillborn = self._places = 0
         self._busy = 0.0
         self._began = time.monotonic()
         self._pool: Pool | None = None
-        self._copier = None if settings.copy_to is None else Copier(Copies(settings.copy_to), stop)
+        self._copier = None if copies is None else Copier(copies, stop)
 
     def close(self) -> None:
         if self._pool is not None:
@@ -106,7 +122,8 @@ class _Engine:
 
     def run(self) -> Outcome:
         self._recover()
-        plan = make_plan(self._settings, self._check_stop)
+        inputs = open_inputs(self._settings, self._folder / STATE / INPUTS, self._stop)
+        plan = make_plan(self._settings, self._check_stop, inputs)
         self._enter(plan)
         self._copy_done(plan)
         queue = JobQueue(plan.todo)
@@ -129,7 +146,10 @@ class _Engine:
         )
         if not stopped:
             self._events.tell("summary")
-            write_summary(self._folder, plan, self._journal.entries())
+            run = Run(
+                made=self._made, seconds=outcome.seconds, busy=self._busy, workers=self._settings.workers
+            )
+            write_summary(self._folder, plan, self._journal.entries(), run)
         self._events.tell(
             "stopped" if stopped else "finished",
             made=outcome.made,
@@ -153,7 +173,7 @@ class _Engine:
         if self._copier is None:
             return 0
         self._copier.finish()
-        for id, reason in self._copier.failures:
+        for id, reason in self._copier.failures.items():
             self._events.tell("copy_failed", id=id, reason=reason)
         return len(self._copier.failures)
 
@@ -164,6 +184,8 @@ class _Engine:
             from .cluster import RayPool
 
             return RayPool(worker, settings.workers, settings.cluster)
+        if self._members is not None:
+            return GroupPool(worker, self._members)
         return LocalPool(worker, min(settings.workers, jobs))
 
     def _recover(self) -> None:
@@ -238,15 +260,17 @@ class _Engine:
 
     def _submit(self, pool: Pool, worker: int, planned: PlannedJob, attempt: int) -> None:
         self._places += 1
-        self._running[planned.job.id] = planned, attempt
+        self._running[planned.job.id] = planned, attempt, worker
         staging = self._staging / f"{self._places:x}"
         pool.submit(worker, Task(planned=planned, staging=staging, attempt=attempt))
 
     def _hear(self, message: Message, queue: JobQueue) -> None:
         if isinstance(message, Started):
-            _, attempt = self._running[message.id]
+            _, attempt, worker = self._running[message.id]
             self._stillborn = 0
-            self._events.tell("job_started", id=message.id, attempt=attempt if attempt > 1 else None)
+            self._events.tell(
+                "job_started", id=message.id, worker=worker, attempt=attempt if attempt > 1 else None
+            )
         elif isinstance(message, Staged):
             self._commit(message)
         elif isinstance(message, Failed):
@@ -256,7 +280,7 @@ class _Engine:
 
     def _commit(self, staged: Staged) -> None:
         """The one place where a result appears."""
-        planned, attempt = self._running.pop(staged.id)
+        planned, attempt, worker = self._running.pop(staged.id)
         target = self._folder / staged.id
         try:
             if os.path.lexists(target):
@@ -277,6 +301,7 @@ class _Engine:
             "job_done",
             id=staged.id,
             row=planned.row,
+            worker=worker,
             attempt=attempt if attempt > 1 else None,
             seconds=round(staged.seconds, 3),
             write_seconds=round(staged.write_seconds, 3),
@@ -285,7 +310,7 @@ class _Engine:
         )
 
     def _judge(self, failed: Failed, queue: JobQueue) -> None:
-        planned, attempt = self._running.pop(failed.id)
+        planned, attempt, _ = self._running.pop(failed.id)
         if failed.kind == "cancelled":
             queue.give_back(planned)
             return
@@ -318,7 +343,7 @@ class _Engine:
     def _replace_lost(self, lost: Lost, queue: JobQueue) -> None:
         self._events.tell("worker_lost", reason=lost.reason, jobs=len(lost.suspects) or None)
         for id in lost.innocent:
-            planned, attempt = self._running.pop(id)
+            planned, attempt, _ = self._running.pop(id)
             if attempt > 1:
                 queue.again(planned, attempt, time.monotonic(), 0.0)
             else:

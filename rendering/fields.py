@@ -45,6 +45,12 @@ def _plain(name: str, text: str) -> str:
     return text
 
 
+def _truth(name: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise InputError(f"{name} must be true or false, not {text[:60]!r}")
+    return text.lower() == "true"
+
+
 def _json(name: str, text: str) -> list[Any]:
     try:
         value = json.loads(text)
@@ -64,6 +70,8 @@ FIELDS: dict[str, Callable[[str, str], Any]] = {
     "seed": _whole,
     "steps": _whole,
     "model": _plain,
+    "best_of": _whole,
+    "keep_whole": _truth,
     "edits": _edits,
     "outputs": _words,
 }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..api import check_tries
 from ..errors import InputError
 from ..layers.edit import parse_operation
 from ..layers.io.formats import FORMATS, choose_format
@@ -24,7 +25,9 @@ MADE_BY_MODEL = frozenset({"decompose", "generate"})
 MAX_TEXT = 10_000
 MAX_EDITS = 1000
 _USES: dict[str, frozenset[str]] = {
-    "decompose": frozenset({"input", "prompt", "layers", "size", "seed", "steps", "model"}),
+    "decompose": frozenset(
+        {"input", "prompt", "layers", "size", "seed", "steps", "model", "best_of", "keep_whole"}
+    ),
     "generate": frozenset({"prompt", "layers", "size", "seed", "steps", "model"}),
     "edit": frozenset({"input", "edits"}),
     "convert": frozenset({"input"}),
@@ -68,6 +71,10 @@ class Job:
     size: str | tuple[int, int] | None = None
     seed: int = 0
     steps: int | None = None
+    best_of: int | None = None
+    """So many tries, of which the closest to the picture is taken."""
+    keep_whole: bool | None = None
+    """Put torn objects together; None for what the model's folder says."""
     model: str = DEFAULT_MODEL
     edits: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("psd",)
@@ -82,6 +89,10 @@ class Job:
         for name in ("input", "prompt", "model"):
             _check_text(name, getattr(self, name))
         check_run(self.steps, self.seed)
+        if self.best_of is not None:
+            check_tries(self.best_of)
+        if not isinstance(self.keep_whole, bool | None):
+            raise InputError(f"keep_whole must be true or false, not {_short(self.keep_whole)}")
         _check_layers(self.task, self.layers)
         _check_size(self.task, self.size)
         for edit in self.edits:
@@ -115,7 +126,11 @@ def parse_job(given: Mapping[str, Any]) -> Job:
     if strange:
         raise InputError(f"{task} has no {strange[0]}: leave it out")
     known: dict[str, Any] = {"task": task, "id": given.get("id", "-")}
-    known |= {name: given[name] for name in ("input", "prompt", "seed", "steps", "model") if name in given}
+    known |= {
+        name: given[name]
+        for name in ("input", "prompt", "seed", "steps", "model", "best_of", "keep_whole")
+        if name in given
+    }
     if "layers" in given:
         known["layers"] = _layers(given["layers"])
     if "size" in given:

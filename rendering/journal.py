@@ -207,7 +207,8 @@ def past_seconds(path: Path) -> dict[tuple[str, str], float]:
     if not path.is_file():
         return {}
     try:
-        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=0.2)
+        # Immutable: a mere look leaves no files of SQLite's beside the journal. What an engine writes meanwhile is missed.
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, timeout=0.2)
         try:
             rows = database.execute(
                 "SELECT task, model, seconds FROM jobs WHERE seconds IS NOT NULL"

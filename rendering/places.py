@@ -9,9 +9,12 @@ import re
 from pathlib import Path
 
 from ..errors import InputError
+from .stores import is_url
 
 STATE = ".acetate"
 """The engine's own folder in the folder of results: journal, lock and what is being written."""
+INPUTS = "inputs"
+"""In it: what was fetched from an object store. Whoever needs the room may remove it between two renders."""
 OWN_FILES = frozenset({"events.jsonl", "report.html", "contact_sheet.png"})
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -36,6 +39,9 @@ def find_input(name: str, root: Path) -> Path:
 
     Raises InputError for what lies outside ``root`` or is not there.
     """
+    if is_url(name):
+        folder = name.rsplit("/", 1)[0]
+        raise InputError(f"input {name[:120]!r} lies in a store: allow it with --inputs {folder[:120]}")
     try:
         path = (root / Path(name)).resolve()
         inside = path.is_relative_to(root)
@@ -54,6 +60,10 @@ def find_input(name: str, root: Path) -> Path:
 
 def check_results(folder: Path) -> None:
     """Raises InputError where ``folder`` cannot be a place for results."""
+    if is_url(str(folder).replace(":/", "://")):
+        raise InputError(
+            "results appear on a disk first, since a store cannot rename: give -o a folder, and the URL to --copy-to"
+        )
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder} is a link that leads nowhere: choose another folder")
     if folder.exists() and not folder.is_dir():

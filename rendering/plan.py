@@ -29,6 +29,8 @@ from .settings import RenderSettings
 from .variables import expand
 
 MAX_JOBS = 1_000_000
+Find = Callable[[str], Path]
+"""The file on disk of an input by its name in the list. Raises InputError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +79,16 @@ class Plan:
     rejected: tuple[Rejection, ...]
 
 
-def make_plan(settings: RenderSettings, on_row: Callable[[int], None] | None = None) -> Plan:
-    """Reads and checks the whole list. Raises InputError where there is no list; what is wrong in it is in the plan."""
-    root = settings.root
+def make_plan(
+    settings: RenderSettings,
+    on_row: Callable[[int], None] | None = None,
+    find: Find | None = None,
+) -> Plan:
+    """Reads and checks the whole list. ``find``: see ``finding.py``; by default inputs lie on a disk. Raises InputError
+    where there is no list; what is wrong in it is in the plan."""
+    if find is None:
+        root = settings.root
+        find = lambda name: find_input(name, root)  # noqa: E731
     todo: list[PlannedJob] = []
     redo: set[str] = set()
     done: list[tuple[PlannedJob, Receipt]] = []
@@ -99,7 +108,7 @@ def make_plan(settings: RenderSettings, on_row: Callable[[int], None] | None = N
                 if (first := rows.get(job.id.casefold())) is not None:
                     raise InputError(f"id {job.id!r} is that of row {first} already: give every job its own")
                 rows[job.id.casefold()] = row.number
-                planned = _planned(job, row.number, len(rows), root, settings.max_megapixels, facts)
+                planned = _planned(job, row.number, len(rows), find, settings.max_megapixels, facts)
                 receipt = _receipt(settings.folder, planned)
             except InputError as error:
                 rejected.append(
@@ -149,7 +158,7 @@ def _planned(
     job: Job,
     row: int,
     order: int,
-    root: Path,
+    find: Find,
     max_megapixels: int,
     facts: Callable[[str], tuple[str, Mapping[str, Any]]],
 ) -> PlannedJob:
@@ -160,7 +169,7 @@ def _planned(
         revision, stored = facts(job.model)
         shape = _check_model(job, stored)
     if job.input is not None:
-        source = find_input(job.input, root)
+        source = find(job.input)
         size = measure(source, max_megapixels)
         source_hash = hash_input(source)
         shape = (*size, *shape[2:])

@@ -11,27 +11,14 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Protocol
 
-from .messages import Failed, Lost, Made, Message, Staged, Started, Task, WorkerSettings
+from .holdings import Holdings, Opening
+from .messages import Failed, Lost, Message, Task, WorkerSettings
+from .oom import Epitaphs
 from .process import FINISH, STOP, work
-
-WAITING = 1
-"""Jobs that may wait in a worker while it makes another."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opening:
-    """A worker that would take a job now."""
-
-    worker: int
-    model: str | None
-    """What it has loaded, None before its first job."""
-    empty: bool
-    """Whether it holds no job at all."""
 
 
 class Pool(Protocol):
@@ -59,49 +46,43 @@ class _Seat:
         self.index = index
         self.process: SpawnProcess | None = None
         self.connection: Connection | None = None
-        self.held: dict[str, Task] = {}
-        self.unmade: set[str] = set()
-        self.started: set[str] = set()
-        self.alone = False
-        self.model: str | None = None
+        self.holdings = Holdings()
 
 
 class LocalPool:
-    """:class:`Pool` on this machine."""
+    """:class:`Pool` on this machine. ``first``: the number of its first worker, which tells it its accelerator."""
 
-    def __init__(self, settings: WorkerSettings, workers: int) -> None:
+    def __init__(self, settings: WorkerSettings, workers: int, first: int = 0) -> None:
         self._settings = settings
+        self._first = first
         self._context = multiprocessing.get_context("spawn")
+        self._epitaphs = Epitaphs()
         self._seats = [_Seat(index) for index in range(workers)]
 
     def openings(self) -> list[Opening]:
-        return [
-            Opening(worker=seat.index, model=seat.model, empty=not seat.held)
-            for seat in sorted(self._seats, key=lambda seat: len(seat.unmade))
-            if not seat.alone and len(seat.unmade) <= WAITING
-        ]
+        seats = sorted(self._seats, key=lambda seat: len(seat.holdings.unmade))
+        found = (seat.holdings.opening(seat.index) for seat in seats)
+        return [opening for opening in found if opening is not None]
 
     def submit(self, worker: int, task: Task) -> None:
-        """A task that was tried before is to go to an empty worker, which gets nothing else meanwhile: if it kills the
-        worker again, no other job suffers."""
         seat = self._seats[worker]
         if seat.process is None:
             self._start(seat)
-        id = task.planned.job.id
-        seat.held[id] = task
-        seat.unmade.add(id)
-        seat.model = task.planned.model or seat.model
-        seat.alone = task.attempt > 1
+        seat.holdings.take(task)
         assert seat.connection is not None
         with suppress(OSError):  # where it has died, poll will find it and give the job back
             seat.connection.send(task)
+
+    def connections(self) -> list[Connection]:
+        """What to wait on for the next word of a worker."""
+        return [seat.connection for seat in self._seats if seat.connection is not None]
 
     def _start(self, seat: _Seat) -> None:
         ours, theirs = self._context.Pipe()
         seat.process = self._context.Process(
             target=work,
-            args=(theirs, self._settings, seat.index),
-            name=f"acetate-worker-{seat.index}",
+            args=(theirs, self._settings, self._first + seat.index),
+            name=f"acetate-worker-{self._first + seat.index}",
             daemon=True,
         )
         with _deaf_to_interrupts():
@@ -126,7 +107,7 @@ class LocalPool:
         try:
             while seat.connection.poll(0):
                 message = seat.connection.recv()
-                self._note(seat, message)
+                seat.holdings.note(message)
                 messages.append(message)
                 if isinstance(message, Failed) and message.fresh:
                     messages.append(self._retire(seat, "it was replaced after an error"))
@@ -134,17 +115,6 @@ class LocalPool:
         except (EOFError, OSError):
             messages.append(self._retire(seat, None))
         return iter(messages)
-
-    def _note(self, seat: _Seat, message: Message) -> None:
-        if isinstance(message, Started):
-            seat.started.add(message.id)
-        elif isinstance(message, Made):
-            seat.unmade.discard(message.id)
-        elif isinstance(message, Staged | Failed):
-            for jobs in (seat.unmade, seat.started):
-                jobs.discard(message.id)
-            seat.held.pop(message.id, None)
-            seat.alone = seat.alone and bool(seat.held)
 
     def _retire(self, seat: _Seat, reason: str | None) -> Lost:
         """End a seat's process, if it has not ended itself, and tell what it held."""
@@ -155,41 +125,39 @@ class LocalPool:
         if process.is_alive():
             process.kill()
             process.join()
-        lost = Lost(
-            reason=reason or _epitaph(process.exitcode),
-            suspects=tuple(sorted(seat.started)) if reason is None else (),
-            innocent=tuple(sorted(set(seat.held) - (seat.started if reason is None else set()))),
-        )
+        lost = seat.holdings.lose(reason or self._epitaphs.of(process.exitcode), suspected=reason is None)
         self._seats[seat.index] = _Seat(seat.index)
         return lost
 
     def stop(self, seconds: float) -> list[Message]:
         deadline = time.monotonic() + seconds
-        self._tell(STOP)
+        self.tell(STOP)
         found: list[Message] = []
         while any(seat.connection is not None for seat in self._seats):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             found += self.poll(min(left, 0.1))
-        self._end()
+        self.end()
         return found
 
     def close(self) -> None:
-        self._tell(FINISH)
+        self.tell(FINISH)
         deadline = time.monotonic() + 5
         for seat in self._seats:
             if seat.process is not None:
                 seat.process.join(max(0.0, deadline - time.monotonic()))
-        self._end()
+        self.end()
 
-    def _tell(self, word: str) -> None:
+    def tell(self, word: str) -> None:
+        """Say ``STOP`` or ``FINISH`` to every worker."""
         for seat in self._seats:
             if seat.connection is not None:
                 with suppress(OSError):  # it has ended already
                     seat.connection.send(word)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End every process that is left."""
         for seat in self._seats:
             if seat.process is not None:
                 seat.process.kill()
@@ -197,14 +165,6 @@ class LocalPool:
             if seat.connection is not None:
                 seat.connection.close()
         self._seats = [_Seat(seat.index) for seat in self._seats]
-
-
-def _epitaph(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        memory = ", perhaps for want of memory" if name == "SIGKILL" else ""
-        return f"its worker was killed by {name}{memory}"
-    return f"its worker ended with status {code}"
 
 
 @contextmanager

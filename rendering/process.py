@@ -10,10 +10,13 @@ import os
 import queue
 import signal
 import threading
+import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from ..layers.document import LayeredImage
 from .messages import Made, Message, Started, Task, WorkerSettings
+from .oom import MEMORY_STATUS
 from .renderer import Renderer, failure
 
 STOP, FINISH = "stop", "finish"
@@ -28,7 +31,7 @@ def work(connection: Connection, settings: WorkerSettings, index: int) -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(settings.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    _Worker(connection, settings, index).run()
+    _or_end(_Worker(connection, settings, index).run)
 
 
 class _Worker:
@@ -40,14 +43,14 @@ class _Worker:
         self._outbox: queue.Queue[_Work | None] = queue.Queue(maxsize=settings.writers)
         self._cancel = threading.Event()
         self._writers = [
-            threading.Thread(target=self._write, name=f"writer-{number}", daemon=True)
+            threading.Thread(target=_or_end, args=(self._write,), name=f"writer-{number}", daemon=True)
             for number in range(settings.writers)
         ]
 
     def run(self) -> None:
         for writer in self._writers:
             writer.start()
-        threading.Thread(target=self._listen, name="listener", daemon=True).start()
+        threading.Thread(target=_or_end, args=(self._listen,), name="listener", daemon=True).start()
         while (task := self._inbox.get()) is not None:
             if not self._cancel.is_set():
                 self._make(task)
@@ -103,6 +106,18 @@ class _Worker:
         except Exception as error:
             self._send(failure(task.planned.job.id, error, task.staging))
             return None
+
+
+def _or_end(step: Callable[[], None]) -> None:
+    """Run a thread's main function. Where it fails the whole process ends, and the engine gives its jobs to another:
+    a worker with a thread less would keep them for ever."""
+    try:
+        step()
+    except MemoryError:
+        os._exit(MEMORY_STATUS)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _unseen(phase: str, step: int, steps: int, remaining: float | None) -> None:

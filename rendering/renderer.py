@@ -25,6 +25,7 @@ from ..layers.io.atomic import atomic_write, flushed_together, output_error
 from ..progress import OnProgress
 from ..report import host_peak_mib
 from .messages import Failed, Kind, Staged, Task, WorkerSettings
+from .oom import OUT_OF_MEMORY, is_out_of_memory
 from .plan import PlannedJob
 from .receipts import PREVIEW, RECEIPT, Receipt, file_hash
 
@@ -131,14 +132,14 @@ def failure(id: str, error: BaseException, staging: Path | None = None) -> Faile
 def _judge(error: BaseException) -> tuple[Kind, bool, str]:
     if isinstance(error, Cancelled):
         return "cancelled", False, "stopped"
+    if is_out_of_memory(error):
+        return "passing", True, OUT_OF_MEMORY
     if isinstance(error, InputError):
         return "final", False, str(error)
     if isinstance(error, OutputError):
         cause = error.__cause__
         full = isinstance(cause, OSError) and cause.errno in _FULL
         return "place" if full else "passing", False, str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "passing", True, "the memory ran out: use a smaller picture, fewer layers or fewer workers"
     words = " ".join(str(error).split())[:300] or "no message"
     if isinstance(error, OSError):
         return ("place" if error.errno in _FULL else "passing"), False, words

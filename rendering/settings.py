@@ -23,6 +23,8 @@ class RenderSettings:
     """Where results go, one folder each."""
     inputs: Path | None = None
     """Where relative inputs lie, and the only folder they may come from; by default the list's own."""
+    inputs_url: str | None = None
+    """A folder of an object store that inputs come from instead, as fsspec writes it."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Fields and variables for jobs that do not say them."""
     sweeps: tuple[Sweep, ...] = ()
@@ -57,6 +59,8 @@ class RenderSettings:
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 option = name.replace("_", "-")
                 raise InputError(f"--{option} must lie between {least} and {most}, not {value!r}")
+        if self.inputs_url is not None and (self.inputs is not None or self.jobs.is_dir()):
+            raise InputError("--inputs with a URL needs a list that names the inputs: a .jsonl or .csv file")
         names = [sweep.name for sweep in self.sweeps]
         if len(set(names)) < len(names):
             raise InputError("--vary names the same field twice: write all its values into one")

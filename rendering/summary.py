@@ -27,16 +27,30 @@ class Line:
     """Recomposition error in levels of 1/255."""
     preview: Path | None = None
     files: tuple[str, ...] = ()
+    canvas: tuple[int, int] | None = None
+    layers: int = 0
+    """How many the document has, 0 where it is not known."""
+    attempts: int = 0
 
 
-def write_summary(folder: Path, plan: Plan, entries: Sequence[Entry]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one run of the engine did. ``busy``: seconds of all models together."""
+
+    made: int
+    seconds: float
+    busy: float
+    workers: int
+
+
+def write_summary(folder: Path, plan: Plan, entries: Sequence[Entry], run: Run | None = None) -> None:
     """Write both for all jobs of ``plan``. Raises OutputError."""
     from .report_page import page
     from .sheet import draw_sheet
 
     lines = summary_lines(folder, plan, entries)
     with atomic_write(folder / "report.html") as file:
-        file.write(page(lines).encode("utf-8", "replace"))
+        file.write(page(lines, run).encode("utf-8", "replace"))
     shown = [line for line in lines if line.preview is not None]
     if shown:
         with atomic_write(folder / "contact_sheet.png") as file:
@@ -52,7 +66,8 @@ def summary_lines(folder: Path, plan: Plan, entries: Sequence[Entry]) -> list[Li
         entry = known[id]
         receipt = read_receipt(folder / id) if entry.state == "done" else None
         detail = entry.reason or planned.job.prompt or planned.job.input or ""
-        error = receipt.facts.get("recomposition_error") if receipt is not None else None
+        facts = {} if receipt is None else receipt.facts
+        error, canvas, layers = (facts.get(name) for name in ("recomposition_error", "canvas", "layers"))
         lines.append(
             Line(
                 id=id,
@@ -64,6 +79,11 @@ def summary_lines(folder: Path, plan: Plan, entries: Sequence[Entry]) -> list[Li
                 error=error if isinstance(error, int | float) else None,
                 preview=folder / id / PREVIEW if receipt is not None else None,
                 files=() if receipt is None else _documents(receipt.files),
+                canvas=(int(canvas[0]), int(canvas[1]))
+                if isinstance(canvas, list) and len(canvas) == 2
+                else None,
+                layers=len(layers) if isinstance(layers, list) else 0,
+                attempts=entry.attempts,
             )
         )
     return sorted(lines, key=lambda line: (line.row, line.id))

@@ -36,8 +36,14 @@ def _prepare_torch(threads: int, index: int) -> None:
     from ..session import DEVICE_VARIABLE
 
     torch.set_num_threads(threads)
-    if not os.environ.get(DEVICE_VARIABLE) and torch.cuda.device_count() > 1:
-        os.environ[DEVICE_VARIABLE] = f"cuda:{index % torch.cuda.device_count()}"
+    if os.environ.get(DEVICE_VARIABLE):
+        return
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":  # `accelerate launch --cpu`
+        os.environ[DEVICE_VARIABLE] = "cpu"
+    elif torch.cuda.device_count() > 1:
+        number = index % torch.cuda.device_count()
+        os.environ[DEVICE_VARIABLE] = f"cuda:{number}"
+        torch.cuda.set_device(number)  # kernels that name no device run on this one
 
 
 def run_job(planned: PlannedJob, on_progress: OnProgress, cancel: threading.Event) -> LayeredImage:
@@ -62,6 +68,8 @@ def _decompose(planned: PlannedJob, on_progress: OnProgress, cancel: threading.E
         prompt=job.prompt,
         steps=job.steps,
         seed=job.seed,
+        best_of=job.best_of or 1,
+        keep_whole=job.keep_whole,
         size=job.size or "native",  # type: ignore[arg-type]
         on_progress=on_progress,
         cancel=cancel,

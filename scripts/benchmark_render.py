@@ -1,5 +1,6 @@
 """What `acetate render` gains and costs, in one table: documents per minute against calling the command line in a loop, one
-worker against two, the engine by itself with a model that does nothing, and the memory over many jobs.
+worker against two, the engine by itself with a model that does nothing, and the memory over many jobs, of the idle model
+and of the embedded one.
 
 CPU seconds are those of all processes; "model idle" is the share of the time in which a worker's model waited, "CPU idle"
 the share of the allowed cores that none of ours used. On a machine that others use too, trust the CPU seconds."""
@@ -22,16 +23,20 @@ from PIL import Image
 
 from acetate.rendering import RenderSettings, render
 
-PARTS = ("overhead", "memory", "loop", "scaling")
+PARTS = ("overhead", "memory", "loop", "scaling", "long")
 IDLE = "acetate.rendering.idle:open_runner"
 CORES = len(os.sched_getaffinity(0))
+_PACE: dict[str | int, float] = {}
+"""Documents per minute of the loop and of so many workers."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--documents", type=int, default=12, help="for loop and scaling")
+    parser.add_argument("--documents", type=int, default=8, help="for the loop")
+    parser.add_argument("--many", type=int, default=48, help="documents for each row of scaling")
     parser.add_argument("--jobs", type=int, default=2000, help="for overhead and memory")
+    parser.add_argument("--long", type=int, default=500, help="jobs of the embedded model for the part long")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     arguments = parser.parse_args()
@@ -42,9 +47,7 @@ def main() -> int:
             f"{'':<26}{'docs':>6}{'docs/min':>10}{'wall s':>9}{'CPU s':>8}{'model idle':>12}{'CPU idle':>10}"
         )
         for part in arguments.parts.split(","):
-            {"overhead": overhead, "memory": memory, "loop": loop, "scaling": scaling}[part](
-                folder, arguments
-            )
+            _PARTS[part](folder, arguments)
     return 0
 
 
@@ -66,16 +69,48 @@ def memory(folder: Path, arguments: argparse.Namespace) -> None:
     path = folder / "idle" / "events.jsonl"
     if not path.exists():
         overhead(folder, arguments)
-    peaks = [
-        event["peak_memory_mib"]
-        for event in map(json.loads, path.read_text().splitlines())
-        if event["event"] == "job_done"
-    ]
-    print(
-        f"  worker's peak memory {peaks[len(peaks) // 10]:.1f} MiB after a tenth of the jobs, {peaks[-1]:.1f} MiB at the end"
-    )
+    print(f"  {peaks(path)}")
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"  engine's peak memory {own:.1f} MiB, plan of {len(peaks)} jobs included")
+    print(f"  engine's peak memory {own:.1f} MiB, plan of {arguments.jobs} jobs included")
+
+
+def long(folder: Path, arguments: argparse.Namespace) -> None:
+    """The embedded model over and over, as small as it works: 32 x 32 pixels, one step, five of six jobs generate."""
+    rows = [
+        {
+            "id": f"l{number}",
+            "task": "generate",
+            "prompt": f"a red circle and {number} stars",
+            "size": "32x32",
+            "layers": 2,
+            "steps": 1,
+            "seed": number,
+        }
+        if number % 6
+        else {
+            "id": f"l{number}",
+            "task": "decompose",
+            "input": "in.png",
+            "layers": 2 + number // 6 % 3,
+            "steps": 1,
+            "seed": number,
+        }
+        for number in range(arguments.long)
+    ]
+    jobs = write_jobs(folder / "long.jsonl", rows)
+    line("embedded model, small jobs", len(rows), lambda: through(jobs, folder / "long", 1, None))
+    print(f"  {peaks(folder / 'long' / 'events.jsonl')}")
+
+
+def peaks(path: Path) -> str:
+    """The worker's peak memory as a render went on."""
+    found = [
+        event["peak_memory_mib"] for event in map(json.loads, path.open()) if event["event"] == "job_done"
+    ]
+    shown = [
+        (share, found[min(len(found) - 1, len(found) * share // 100)]) for share in (10, 25, 50, 75, 100)
+    ]
+    return "worker's peak memory " + ", ".join(f"{mib:.1f} MiB after {share} %" for share, mib in shown)
 
 
 def loop(folder: Path, arguments: argparse.Namespace) -> None:
@@ -96,7 +131,7 @@ def loop(folder: Path, arguments: argparse.Namespace) -> None:
                 command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
             )
 
-    line("command line in a loop", count, one_by_one)
+    _PACE["loop"] = line("command line in a loop", count, one_by_one)
 
 
 def scaling(folder: Path, arguments: argparse.Namespace) -> None:
@@ -109,14 +144,32 @@ def scaling(folder: Path, arguments: argparse.Namespace) -> None:
             "steps": arguments.steps,
             "seed": number,
         }
-        for number in range(arguments.documents)
+        for number in range(arguments.many)
     ]
     jobs = write_jobs(folder / "real.jsonl", rows)
     for workers in (1, 2):
         words = f"render, {workers} worker{'s' * (workers > 1)}"
-        line(
+        _PACE[workers] = line(
             words, len(rows), lambda workers=workers: through(jobs, folder / f"real{workers}", workers, None)
         )  # type: ignore[misc]
+    if "loop" in _PACE:
+        print(
+            f"  1 worker against the loop: {_PACE[1] / _PACE['loop']:.1f} times as many documents per minute"
+        )
+    steady = {workers: steady_pace(folder / f"real{workers}") for workers in (1, 2)}
+    print(
+        f"  2 workers against 1, on {CORES} core{'s' * (CORES != 1)}: {_PACE[2] / _PACE[1]:.2f} times as many; "
+        f"{steady[2] / steady[1]:.2f} times once models are loaded ({steady[1]:.1f} and {steady[2]:.1f} per minute)"
+    )
+
+
+def steady_pace(out: Path) -> float:
+    """Documents per minute from when every worker had made its first one."""
+    events = map(json.loads, (out / "events.jsonl").read_text().splitlines())
+    done = [(seconds_of(event["time"]), event["worker"]) for event in events if event["event"] == "job_done"]
+    began = max(min(time for time, worker in done if worker == one) for one in {worker for _, worker in done})
+    later = [time for time, _ in done if time > began]
+    return len(later) / (later[-1] - began) * 60
 
 
 def made(number: int) -> dict[str, Any]:
@@ -136,7 +189,8 @@ def through(jobs: Path, out: Path, workers: int, runner: str | None) -> float:
     return 1 - outcome.busy_seconds / (outcome.seconds * workers)
 
 
-def line(name: str, count: int, work: Callable[[], float | None]) -> None:
+def line(name: str, count: int, work: Callable[[], float | None]) -> float:
+    """Print a row of the table; returns documents per minute."""
     began, before = time.perf_counter(), cpu_seconds()
     idle = work()
     wall, cpu = time.perf_counter() - began, cpu_seconds() - before
@@ -146,6 +200,7 @@ def line(name: str, count: int, work: Callable[[], float | None]) -> None:
         f"{name:<26}{count:>6}{count / wall * 60:>10.1f}{wall:>9.1f}{cpu:>8.1f}{shown:>12}{free:>10.0%}",
         flush=True,
     )
+    return count / wall * 60
 
 
 def cpu_seconds() -> float:
@@ -157,6 +212,15 @@ def seconds_of(text: str) -> float:
     from datetime import datetime
 
     return datetime.fromisoformat(text).timestamp()
+
+
+_PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "overhead": overhead,
+    "memory": memory,
+    "loop": loop,
+    "scaling": scaling,
+    "long": long,
+}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The promise of `acetate render`, kept or not: mixed jobs on the embedded model must give the same bytes with one worker,
-with two, on two local nodes of Ray (``--ray``), and after the engine was killed again and again at random moments.
+with two, in two processes of `accelerate launch`, on two local nodes of Ray (``--ray``), and after the engine was killed
+again and again at random moments.
 
 Prints one line per run; leaves with status 1 where a byte differs, a job is lost or done twice, or something is left over.
 """
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -68,14 +70,15 @@ def run(name: str, jobs: Path, out: Path, *options: str) -> dict[str, str]:
 
 
 def run_with_kills(jobs: Path, out: Path, kills: int) -> dict[str, str]:
-    """Every engine is killed at a random moment: before its first result, or within a few of them."""
+    """Every engine is killed at a random moment: every other one within 15 seconds, which may be before its first result,
+    the rest within a few results."""
     began = time.perf_counter()
     chance = random.Random(1)
-    for _ in range(kills):
+    for kill in range(kills):
         before = done(out)
         engine = subprocess.Popen([*COMMAND, jobs, "-o", out, "--quiet"])
         goal = before + chance.randint(0, 8)
-        deadline = time.monotonic() + chance.uniform(1, 15)
+        deadline = time.monotonic() + (chance.uniform(1, 15) if kill % 2 else 600)
         while done(out) <= goal and time.monotonic() < deadline and engine.poll() is None:
             time.sleep(0.003)
         time.sleep(chance.uniform(0, 0.05))
@@ -88,6 +91,24 @@ def run_with_kills(jobs: Path, out: Path, kills: int) -> dict[str, str]:
 def told_after(jobs: Path, out: Path, began: float) -> dict[str, str]:
     subprocess.run([*COMMAND, jobs, "-o", out, "--quiet"], check=True, stdout=subprocess.DEVNULL)
     return told("after kills", out, time.perf_counter() - began)
+
+
+def run_in_group(jobs: Path, out: Path) -> dict[str, str]:
+    """On a machine without GPUs accelerate starts several processes with ``--multi_gpu`` too."""
+    began = time.perf_counter()
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+    ]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["-m", "acetate", "render", str(jobs), "-o", str(out), "--quiet"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return told("accelerate, 2", out, time.perf_counter() - began)
 
 
 def run_on_ray(jobs: Path, out: Path) -> dict[str, str]:
@@ -159,21 +180,24 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--ray", action="store_true", help="also on two local nodes of Ray")
+    parser.add_argument(
+        "--parts", default="one,two,group,killed", help="which runs, of one, two, group, killed, ray"
+    )
     arguments = parser.parse_args()
+    parts = [*arguments.parts.split(","), *["ray"] * arguments.ray]
     with tempfile.TemporaryDirectory(prefix="acetate-soak-") as name:
         folder = Path(name)
         jobs = write_jobs(folder, arguments.jobs)
-        outs = [folder / word for word in ("one", "two", "killed", "ray")]
-        found = [run("1 worker", jobs, outs[0]), run("2 workers", jobs, outs[1], "--workers", "2")]
-        found.append(run_with_kills(jobs, outs[2], arguments.kills))
-        if arguments.ray:
-            found.append(run_on_ray(jobs, outs[3]))
-        wrong = [
-            f"{out.name}: {fault}" for out in outs if out.exists() for fault in faults(out, arguments.jobs)
-        ]
-        wrong += [
-            f"{out.name}: bytes differ" for out, one in zip(outs, found, strict=False) if one != found[0]
-        ]
+        runs: dict[str, Callable[[Path], dict[str, str]]] = {
+            "one": lambda out: run("1 worker", jobs, out),
+            "two": lambda out: run("2 workers", jobs, out, "--workers", "2"),
+            "group": lambda out: run_in_group(jobs, out),
+            "killed": lambda out: run_with_kills(jobs, out, arguments.kills),
+            "ray": lambda out: run_on_ray(jobs, out),
+        }
+        found = {part: runs[part](folder / part) for part in parts}
+        wrong = [f"{part}: {fault}" for part in parts for fault in faults(folder / part, arguments.jobs)]
+        wrong += [f"{part}: bytes differ from {parts[0]}" for part in parts if found[part] != found[parts[0]]]
     print(
         "\n".join(wrong)
         or "every run gave the same bytes; journals and folders agree; nothing lost, doubled or left over"

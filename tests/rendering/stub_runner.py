@@ -43,6 +43,11 @@ def run_job(planned: PlannedJob, on_progress: object, cancel: threading.Event) -
         os.kill(os.getpid(), signal.SIGKILL)
     elif word == "memory" and fresh:
         raise MemoryError
+    elif word == "limit":  # this worker may have so many MiB more than it has
+        limit_memory(int(rest))
+        allocate(2 * int(rest))
+    elif word == "allocate":
+        allocate(int(rest))
     elif word == "hiccup" and (fresh or rest == "always"):
         raise ConnectionResetError("the store hung up")
     elif word == "accelerator" and fresh:
@@ -52,6 +57,21 @@ def run_job(planned: PlannedJob, on_progress: object, cancel: threading.Event) -
     elif word == "refuse":
         raise InputError("the picture is fully transparent")
     return document(planned.job.seed, 256 if word == "big" else 16)
+
+
+def limit_memory(mib: int) -> None:
+    """What the system would do to a process that may not have more: every further request fails."""
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * os.sysconf("SC_PAGE_SIZE") + (mib << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def allocate(mib: int) -> None:
+    """Pictures that are really there: every page of them is written."""
+    pictures = [np.ones((1 << 20,), np.uint8) for _ in range(mib)]
+    assert sum(int(picture[-1]) for picture in pictures) == mib
 
 
 def document(seed: int, side: int) -> LayeredImage:

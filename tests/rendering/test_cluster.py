@@ -11,6 +11,8 @@ import pytest
 
 from acetate.errors import InputError
 from acetate.rendering import RenderSettings, render
+from acetate.rendering.cluster import why_lost
+from acetate.rendering.oom import REMEDY
 
 from .conftest import audit, events, made_jobs, results, run
 
@@ -40,7 +42,8 @@ def test_two_nodes_give_the_same_bytes_and_the_loss_of_one_loses_nothing(
 ) -> None:
     cluster, workers = nodes
     jobs = made_jobs(24, "sleep 0.1", outputs=("zip", "folder"))
-    jobs[3]["prompt"], jobs[5]["prompt"], jobs[7]["prompt"] = "bug", "hiccup once", "die once"
+    for number, prompt in ((3, "bug"), (5, "hiccup once"), (7, "die once"), (9, "memory")):
+        jobs[number]["prompt"] = prompt
     lost = []
 
     def watch(event: str, facts: dict[str, Any]) -> None:
@@ -63,6 +66,18 @@ def test_two_nodes_give_the_same_bytes_and_the_loss_of_one_loses_nothing(
         )
     run(settings(jobs, workers=2))
     assert results(tmp_path / "ray") == results(tmp_path / "out")
+
+
+def test_who_is_to_blame_for_a_lost_actor() -> None:
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+
+    memory = OutOfMemoryError("Task was killed due to the node running low on memory.")
+    assert why_lost(memory) == (
+        f"out of memory: Ray ended its worker; {REMEDY}",
+        True,
+    )  # ... and not its node
+    assert why_lost(NodeDiedError("The node is dead."))[1] is False
+    assert why_lost(WorkerCrashedError())[1] is True
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from acetate.errors import InputError
 from acetate.rendering import RenderSettings, render
 from acetate.rendering.lock import only_engine
 
-from .conftest import audit, events, made_jobs, results, run, wait_for, write_jobs
+from .conftest import audit, events, made_jobs, results, run, two_seconds, wait_for, write_jobs
 
 Build = Callable[..., RenderSettings]
 
@@ -114,7 +114,9 @@ def test_what_may_pass_is_tried_again_and_the_rest_is_reported(
     assert failed["j2"]["reason"] == "the store hung up"
     assert "KeyError" in failed["j3"]["reason"] and "run_job" in failed["j3"]["trace"]
     assert failed["j4"]["reason"] == "the picture is fully transparent" and "trace" not in failed["j4"]
-    assert failed["j7"]["reason"] == "its worker was killed by SIGKILL, perhaps for want of memory"
+    assert failed["j7"]["reason"].startswith(
+        "its worker was killed by SIGKILL, perhaps out of memory; if so, "
+    )
     assert [starts(stub_log, f"j{number}") for number in (1, 2, 3, 5, 7, 8)] == [2, 3, 1, 2, 3, 2]
     audit(tmp_path / "out", 5)
     report = (tmp_path / "out" / "report.html").read_text()
@@ -152,10 +154,10 @@ def test_a_second_engine_is_refused_and_disturbs_nothing(settings: Build, tmp_pa
     wait_for(tmp_path / "out" / "events.jsonl", '"job_started"')
     with pytest.raises(InputError, match=r"another acetate render \(process \d+\) works in"):
         render(settings(made_jobs(2)))
-    began = time.monotonic()
+    limit, began = two_seconds(), time.monotonic()
     stop.set()
     first.join()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < limit
     assert [entry["event"] for entry in events(tmp_path / "out")][-1] == "stopped"
     assert run(settings(made_jobs(2)))[0].made == 2
 

@@ -12,9 +12,9 @@ import pytest
 
 from acetate.errors import AcetateError, OutputError
 from acetate.rendering import RenderSettings, render
+from acetate.rendering.holdings import Opening
 from acetate.rendering.journal import Journal
 from acetate.rendering.messages import Lost, Message, Task
-from acetate.rendering.pool import Opening
 
 from .conftest import audit, made_jobs, results, run
 

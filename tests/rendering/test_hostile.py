@@ -123,4 +123,5 @@ def test_a_thousand_hostile_rows(
         ["jobs.jsonl", "lists", "out", "outside", "secret.png", "starts"]
     )
     audit(tmp_path / "out", 10)
-    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").count("<tr>") == len(rows) + 1
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert report.count("<tr>") == COUNT + 1 and report.count('<div class="card">') == 10

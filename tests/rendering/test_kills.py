@@ -15,7 +15,7 @@ import pytest
 
 from acetate.rendering import RenderSettings
 
-from .conftest import HERE, audit, events, made_jobs, results, run, wait_for, write_jobs
+from .conftest import HERE, audit, events, made_jobs, results, run, two_seconds, wait_for, write_jobs
 
 KILLS = 20
 
@@ -90,9 +90,10 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path, stub_log: Pa
     assert process.wait(timeout=60) == 0
     audit(folder, 8)
     lost = [entry for entry in events(folder) if entry["event"] == "worker_lost"]
-    assert [entry["reason"] for entry in lost] == [
-        "its worker was killed by SIGKILL, perhaps for want of memory"
-    ]
+    assert len(lost) == 1
+    assert lost[0]["reason"].startswith(
+        "its worker was killed by SIGKILL, perhaps out of memory; if so, use "
+    )
 
 
 @pytest.mark.parametrize("prompt", ["sleep 30", "deaf 30"])
@@ -102,11 +103,11 @@ def test_ctrl_c_stops_within_two_seconds(tmp_path: Path, stub_log: Path, prompt:
     folder = tmp_path / "out"
     process = start(path, folder)
     wait_for(folder / "events.jsonl", '"job_started"')
-    began = time.monotonic()
+    limit, began = two_seconds(), time.monotonic()
     process.send_signal(signal.SIGINT)
-    status = process.wait(timeout=30)
+    status = process.wait(timeout=60)
     seconds = time.monotonic() - began
-    assert status == 130 and seconds < 2
+    assert status == 130 and seconds < limit
     audit(folder, 0)
     assert events(folder)[-1]["event"] == "stopped" and events(folder)[-1]["left"] == 5
 
@@ -121,8 +122,8 @@ def test_ctrl_c_lets_the_running_write_end(tmp_path: Path, stub_log: Path) -> No
     # The second job starts the moment the first is handed to a writer: that write is under way now.
     wait_for(folder / "events.jsonl", '"job_started", "id": "j1"')
     assert not (folder / "j0").exists()
-    began = time.monotonic()
+    limit, began = two_seconds(), time.monotonic()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130 and time.monotonic() - began < 2
+    assert process.wait(timeout=60) == 130 and time.monotonic() - began < limit
     audit(folder, 1)
     assert (folder / "j0" / "document.ora").exists()

@@ -70,6 +70,28 @@ def test_a_folder_of_pictures(tmp_path: Path, picture: Path) -> None:
         plan_of(tmp_path / "empty")
 
 
+def test_how_a_picture_is_taken_apart_can_be_said_in_a_list(tmp_path: Path, picture: Path) -> None:
+    rows = [
+        {"id": "a", "task": "decompose", "input": "picture.png", "best_of": 4, "keep_whole": False},
+        {"id": "b", "task": "decompose", "input": "picture.png", "best_of": 0},
+        {"id": "c", "task": "decompose", "input": "picture.png", "keep_whole": 1},
+        {"id": "d", "task": "generate", "prompt": "x", "best_of": 2},
+    ]
+    plan = plan_of(write_jobs(tmp_path / "jobs.jsonl", rows))
+    assert [(one.job.best_of, one.job.keep_whole) for one in plan.todo] == [(4, False)]
+    assert plan.todo[0].job.settings()["keep_whole"] is False
+    for one, words in zip(
+        plan.rejected, ("best_of must lie", "true or false", "has no best_of"), strict=True
+    ):
+        assert words in one.reason
+    (tmp_path / "jobs.csv").write_text(
+        "task,input,keep_whole,best_of\ndecompose,picture.png,True,2\ndecompose,picture.png,x,\n"
+    )
+    plan = plan_of(tmp_path / "jobs.csv")
+    assert [(one.job.best_of, one.job.keep_whole) for one in plan.todo] == [(2, True)]
+    assert "keep_whole must be true or false, not 'x'" in plan.rejected[0].reason
+
+
 def test_sweeps_multiply_jobs_and_name_them(tmp_path: Path, picture: Path) -> None:
     jobs = [
         {"id": "a", "task": "generate", "prompt": "a {colour} fish"},
