@@ -150,14 +150,14 @@ def test_tiles_run_where_the_network_sees_them_and_have_the_right_shapes(kind: s
 
 @torch.no_grad()
 def test_the_embedded_codec_in_tiles_is_as_good_as_whole() -> None:
-    """A trained network on a picture of 5 x 4 tiles: the difference is far below the codec's own error."""
+    """A trained network on a picture of 3 x 3 tiles: the difference is far below the codec's own error."""
     vae = AutoencoderKLQwenImage.from_pretrained(str(WEIGHTS / "vae"), torch_dtype=torch.float32).eval()
     codec = QwenRGBACodec(vae, transparent_fill=0.5)
     x = pixels(1, 160, 192)
     x[:, 3] = torch.where(x[:, 3] > 0, 1.0, -1.0)  # edges of alpha too
     latents = codec.encode(x)
     whole = codec.decode(latents)
-    codec.tiling = Tiling(tile=64, overlap=32)
+    codec.tiling = Tiling(tile=96, overlap=48)
     tiled = codec.decode(codec.encode(x))
     assert psnr(tiled, whole) > 45
     assert psnr(tiled, x) > psnr(whole, x) - 0.3
