@@ -19,8 +19,8 @@ from typing import Any
 
 from acetate.errors import AcetateError, InputError
 from acetate.models.conversion import convert_checkpoint, describe_checkpoint, open_checkpoint
-from acetate.models.conversion.layouts import PARTS
 from acetate.models.conversion.ppcl import Pruning, Ranges
+from acetate.models.conversion.views import PARTS
 from acetate.models.folder import read_json
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from .convert import Conversion, convert_checkpoint, describe_checkpoint
+from .convert import convert_checkpoint, describe_checkpoint
+from .result import Conversion
 from .source import Source, open_checkpoint
 
 __all__ = ["Conversion", "Source", "convert_checkpoint", "describe_checkpoint", "open_checkpoint"]

@@ -10,6 +10,7 @@ from ...errors import InputError
 from .modules import Style, Table, shown
 from .transformers import flux, qwen
 from .vaes import kl_vae, layerdiffuse_decoder, layerdiffuse_encoder, wan_vae
+from .views import PARTS
 
 COMFY_MODEL = "model.diffusion_model."
 
@@ -97,11 +98,6 @@ TABLES: dict[str, Table] = {
     "layerdiffuse-decoder": layerdiffuse_decoder,
     "layerdiffuse-encoder": layerdiffuse_encoder,
 }
-PARTS = {
-    "transformer": (COMFY_MODEL, "transformer.", "lora_unet_", "diffusion_model.", "base_model.model."),
-    "vae": ("vae.", "first_stage_model.", "sd_vae."),
-}
-"""What a file of several models calls them: for --part."""
 
 
 def find_layout(keys: Collection[str], where: Path) -> Layout:

@@ -21,6 +21,7 @@ from .modules import shown
 from .plan import Target, rows_of, whole
 from .source import Source
 from .transformers import QWEN_NORMS, qwen_block, qwen_blocks
+from .views import Joined
 
 Ranges = tuple[tuple[int, int], ...]
 BLOCK = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
@@ -115,31 +116,14 @@ def take_students(source: Source, pruning: Pruning) -> list[Target]:
     return found
 
 
-class Merged:
-    """A teacher and its students as one source of keys; students' are under ``student.``"""
-
-    def __init__(self, teacher: Source, student: Source) -> None:
-        self.where, self.metadata, self.config = teacher.where, teacher.metadata, teacher.config
-        self._teacher, self._student = teacher, student
-        self.tensors = {
-            **teacher.tensors,
-            **{f"student.{key}": value for key, value in student.tensors.items()},
-        }
-
-    def rows(self, key: str, start: int, stop: int) -> Any:
-        if key.startswith("student."):
-            return self._student.rows(key.removeprefix("student."), start, stop)
-        return self._teacher.rows(key, start, stop)
-
-
-def merge(teacher: Source, student: Source, pruning: Pruning) -> tuple[list[Target], Merged]:
+def merge(teacher: Source, student: Source, pruning: Pruning) -> tuple[list[Target], Source]:
     """The pruned model: the teacher with every interval's student in its place, and with what was fitted in width.
 
     ``student``: a depth run's file, or a width run's with its lists of projections. Raises InputError where the file has
     more or fewer students or projections than the intervals and ranges ask for.
     """
     _need_intervals(pruning)
-    both = Merged(teacher, student)
+    both = Joined({"": teacher, "student.": student})
     students = {
         (int(m.group(1)), m.group(2)): key for key in student.tensors if (m := STUDENT.fullmatch(key))
     }
@@ -196,7 +180,7 @@ def _wanted(block: int, pruning: Pruning) -> list[str]:
     return names + [f"attn.{norm}.weight" for norm in QWEN_NORMS]
 
 
-def _projections(pruning: Pruning, left: list[int], both: Merged) -> dict[int, dict[str, str]]:
+def _projections(pruning: Pruning, left: list[int], both: Source) -> dict[int, dict[str, str]]:
     """By block and name, the key of the projection that takes a module's place."""
     found: dict[int, dict[str, str]] = {}
     inside = [block for block in left if any(first < block <= last for first, last in pruning.text_ranges)]

@@ -124,15 +124,13 @@ class TensorSource:
     ) -> None:
         self.where, self.metadata, self.config = where, metadata or {}, config
         self._state = state
+        self.tensors: dict[str, Stored] = {}
         for key, value in state.items():
             if value.dtype not in NAMES:
                 raise InputError(
                     f"{where} holds {key} as {value.dtype}, which safetensors cannot keep; save it again."
                 )
-
-    @property
-    def tensors(self) -> Mapping[str, Stored]:
-        return {key: Stored(NAMES[value.dtype], tuple(value.shape)) for key, value in self._state.items()}
+            self.tensors[key] = Stored(NAMES[value.dtype], tuple(value.shape))
 
     def rows(self, key: str, start: int, stop: int) -> Iterator[memoryview]:
         value = self._state[key].detach()

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
 from ...errors import InputError
-from ...layers.io.atomic import atomic_write, output_error
+from ...layers.io.atomic import atomic_write, output_error, sync_folder
 from ..inventory import Shape
 from .plan import Rows, Target
 from .source import Source, tensor_bytes
@@ -67,7 +68,6 @@ def write_folder(
 ) -> None:
     """Writes a folder as diffusers does: config.json where there is one, and one file or shards of at most
     ``shard_bytes`` with their index. Raises InputError where ``folder`` exists; OutputError."""
-    refuse_existing(folder, False)
     shards: list[list[Target]] = [[]]
     held = 0
     for target in targets:
@@ -77,13 +77,11 @@ def write_folder(
             held = 0
         shards[-1].append(target)
         held += size
-    temporary = folder.with_name(f".acetate-{os.getpid()}-{folder.name}.tmp")
     total, done = sum(map(byte_size, targets)), 0
-    try:
-        temporary.mkdir(parents=True)
-        names = [f"{STEM}.safetensors"]
-        if len(shards) > 1:
-            names = [f"{STEM}-{k + 1:05d}-of-{len(shards):05d}.safetensors" for k in range(len(shards))]
+    names = [f"{STEM}.safetensors"]
+    if len(shards) > 1:
+        names = [f"{STEM}-{k + 1:05d}-of-{len(shards):05d}.safetensors" for k in range(len(shards))]
+    with staged_folder(folder) as temporary:
         for name, part in zip(names, shards, strict=True):
             with atomic_write(temporary / name) as file:
                 done = _fill(file, part, source, metadata, on_bytes, done, total)
@@ -93,7 +91,19 @@ def write_folder(
             _write_json(temporary / f"{STEM}.safetensors.index.json", index)
         if config is not None:
             _write_json(temporary / "config.json", config)
+
+
+@contextmanager
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder`` to write into, which gets its name when the block ends without an exception, and is gone
+    otherwise. Raises InputError where there is something under the name; OutputError."""
+    refuse_existing(folder, False)
+    temporary = folder.with_name(f".acetate-{os.getpid()}-{folder.name}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
         os.rename(temporary, folder)
+        sync_folder(folder.parent)
     except OSError as error:
         raise output_error(folder, error) from error
     finally:
