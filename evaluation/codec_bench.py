@@ -159,7 +159,9 @@ def run_codecs(
     results = []
     for contender in contenders:
         contender.whole(scenes[0].layers[:1])  # the first call is slower than all others
-        whole, tiled, seconds = [], [], ([], [])  # type: ignore[var-annotated]
+        whole: list[np.ndarray] = []
+        tiled: list[np.ndarray] = []
+        seconds: tuple[list[float], list[float]] = ([], [])
         started = time.perf_counter()
         for done, scene in enumerate(scenes, start=1):
             for run, made, taken in (

@@ -53,9 +53,16 @@ class Stored:
 class Source(Protocol):
     """Named tensors that can be read by rows (the first axis; a tensor without axes is one row)."""
 
-    where: Path
-    metadata: Mapping[str, str]
-    config: Mapping[str, Any] | None
+    @property
+    def where(self) -> Path: ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """The config.json or adapter_config.json beside the weights."""
+        ...
 
     @property
     def tensors(self) -> Mapping[str, Stored]: ...

@@ -52,9 +52,9 @@ class Joined:
     def __init__(self, parts: Mapping[str, Source]) -> None:
         first = next(iter(parts.values()))
         self.where, self.config, self._parts = first.where, first.config, parts
-        self.metadata = {
-            key: value for part in reversed(parts.values()) for key, value in part.metadata.items()
-        }
+        self.metadata: dict[str, str] = {}
+        for part in parts.values():
+            self.metadata = {**part.metadata, **self.metadata}
         self.tensors: Mapping[str, Stored] = {
             prefix + key: one for prefix, part in parts.items() for key, one in part.tensors.items()
         }
