@@ -1,4 +1,4 @@
-"""`acetate bench`: measures a model against its bars, prints the table, writes the contact sheets and the JSON."""
+"""`acetate bench`: measures a model against its bars, or codecs side by side; prints the table, writes sheets and JSON."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ OUT = Path("out") / "bench"
 MAX_STEPS = 1000
 
 
-def bench(arguments: argparse.Namespace) -> int:
-    from ..evaluation.quality import ROWS, QualitySettings, run_quality
+ONLY = {"quality": ("rows", "steps"), "codecs": ("codec", "size", "tile")}
+"""Options that one of the two has and the other does not."""
 
+
+def bench(arguments: argparse.Namespace) -> int:
+    for what, options in ONLY.items():
+        for option in options:
+            if what != arguments.what and getattr(arguments, option) is not None:
+                raise InputError(f"--{option} belongs to `acetate bench {what}`; leave it out")
     folder = OUT if arguments.out is None else Path(arguments.out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file: give a folder for the contact sheets")
@@ -30,10 +36,21 @@ def bench(arguments: argparse.Namespace) -> int:
         if json.is_dir():
             raise InputError(f"--json {json} is a folder: give the name of a file in it")
         check_place(json)
+    if arguments.what == "codecs":
+        from .bench_codecs import bench_codecs
+
+        return bench_codecs(arguments, folder, json)
+    return bench_quality(arguments, folder, json)
+
+
+def bench_quality(arguments: argparse.Namespace, folder: Path, json: Path | None) -> int:
+    from ..evaluation.quality import ROWS, QualitySettings, run_quality
+
     if arguments.steps is not None and not 1 <= arguments.steps <= MAX_STEPS:
         raise InputError(f"--steps must lie between 1 and {MAX_STEPS}, not {arguments.steps}")
     rows = ROWS if arguments.rows is None else tuple(row.strip() for row in arguments.rows.split(","))
-    settings = QualitySettings(scenes=arguments.scenes, rows=rows)
+    scenes = QualitySettings.scenes if arguments.scenes is None else arguments.scenes
+    settings = QualitySettings(scenes=scenes, rows=rows)
     with make_progress(arguments.quiet) as progress:
         models = load(arguments.model, arguments.steps, progress)
         folder.mkdir(parents=True, exist_ok=True)

@@ -109,18 +109,22 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "bench",
-        "bench quality [--scenes N] [--model M] [--steps S] [--rows ROW,ROW] [--out DIR] [--json FILE]",
-        "measure a model on held-out scenes, beside baselines",
+        "bench quality|codecs [--scenes N] [--model M] [--steps S] [--rows ROW,ROW] [--codec KIND:PATH] [--size PX] "
+        "[--tile PX] [--out DIR] [--json FILE]",
+        "measure a model on held-out scenes, beside baselines; or codecs side by side",
         "bench:bench",
         (
             argument(
                 "what",
-                metavar="quality",
-                choices=("quality",),
-                help="what is measured: quality, the only one so far",
+                metavar="WHAT",
+                choices=("quality", "codecs"),
+                help="quality or codecs: a model's layers, or how true layers survive codecs, whole and in tiles",
             ),
             argument(
-                "--scenes", metavar="N", type=int, default=200, help="how many held-out scenes (default: 200)"
+                "--scenes",
+                metavar="N",
+                type=int,
+                help="how many held-out scenes (default: 200; for codecs 50)",
             ),
             MODEL,
             STEPS,
@@ -134,7 +138,27 @@ VERBS: tuple[Verb, ...] = (
                 metavar="DIR",
                 help="a folder for the contact sheets and the JSON (default: out/bench)",
             ),
-            argument("--json", metavar="FILE", help="where the JSON goes (default: DIR/quality.json)"),
+            argument(
+                "--codec",
+                metavar="KIND:PATH",
+                action="append",
+                help="codecs: another one, qwen:VAE_FOLDER, kl:VAE_FOLDER or layerdiffuse:FILE,vae=FOLDER[,encoder=FILE]; "
+                "may be repeated",
+            ),
+            argument(
+                "--size",
+                metavar="PX",
+                type=int,
+                help="codecs: pixels along a side of a scene (default: 128)",
+            ),
+            argument(
+                "--tile", metavar="PX", type=int, help="codecs: pixels along a side of a tile (default: 64)"
+            ),
+            argument(
+                "--json",
+                metavar="FILE",
+                help="where the JSON goes (default: quality.json or codecs.json in DIR)",
+            ),
             QUIET,
         ),
         "acetate bench quality --scenes 20 --rows decompose,baselines",

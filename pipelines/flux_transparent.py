@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import InputError
 from ..models.backbones.flux import FluxBackbone
-from ..models.codecs import Codec, KLRGBACodec, LayerDiffuseCodec
+from ..models.codecs import Codec, KLRGBACodec, LayerDiffuseCodec, Tiling
 from ..models.codecs.layerdiffuse import LatentOffsetEncoder, TransparentUNet
 from ..models.layout import Layout
 from .flux_arguments import FluxArguments
@@ -71,14 +71,20 @@ class FluxTransparentImagePipeline(FluxParts):
             offset_encoder=offset_encoder,
         )
         self.register_to_config(augmented=augmented)
+        self.tiling: Tiling | None = None
+        """How the codec saves memory: pictures in tiles. None: it does not."""
 
     @property
     def codec(self) -> Codec:
         """Pixels to latents and back, by the parts there are."""
         if self.transparent_decoder is None:
-            return KLRGBACodec(self.vae)
+            return KLRGBACodec(self.vae, tiling=self.tiling)
         return LayerDiffuseCodec(
-            self.vae, self.transparent_decoder, self.offset_encoder, augmented=self.config.augmented
+            self.vae,
+            self.transparent_decoder,
+            self.offset_encoder,
+            augmented=self.config.augmented,
+            tiling=self.tiling,
         )
 
     @torch.no_grad()

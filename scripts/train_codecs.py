@@ -5,7 +5,8 @@
 
 `alphavae`: a small AutoencoderKL, first on pictures alone, then widened to four channels and trained with AlphaVAE's loss.
 `layerdiffuse`: the same RGB start, frozen, under an offset encoder and a U-Net. Prints held-out PSNR (premultiplied RGBA,
-dB) at the start and at the end of the transparent part, and writes the parts into --out.
+dB) at the start and at the end of the transparent part, and writes the parts into --out, where `acetate bench codecs` can
+measure them: --codec kl:runs/codecs/alphavae/vae, --codec layerdiffuse:runs/codecs/layerdiffuse.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from acetate.training.muon import Muon
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
 CROP, BATCH = 32, 8
+NARROW = 32  # channels below which a CPU is faster in float32 than in bf16: casting costs more than it saves
 
 
 def make_vae(width: int) -> AutoencoderKL:
@@ -73,7 +75,7 @@ def train(
     optimiser, began, steps = Muon(matrices, others, lr=5 * lr, adamw_lr=lr), time.monotonic(), 0
     while (share := (time.monotonic() - began) / seconds) < 1:
         optimiser.scale_lr(min(1.0, (steps + 1) / 20) * min(1.0, 2 - 2 * share))
-        loss = step(next(pictures))[0]
+        loss = step(next(pictures).contiguous(memory_format=torch.channels_last))[0]
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -119,22 +121,24 @@ def main() -> None:
     plans = loader(CropStream(atlas, sizes=(128,), crop=CROP, batch=BATCH, seed=1 + args.seed), workers=1)
     pictures = (plan.draw(renderer) for plan in plans)
     held = [next(pictures) for _ in range(8)]
-    vae = make_vae(args.width).to(args.device)
+    vae = make_vae(args.width).to(args.device, memory_format=torch.channels_last)
     if rgb > 0:
         first = train(list(vae.parameters()), rgb_step(vae), pictures, rgb * seconds, 3e-3)
         print(f"RGB VAE: {first} steps, {psnr(rgb_step(vae), held):.1f} dB on flattened pictures", flush=True)
     out = args.out / args.kind
     if args.kind == "alphavae":
-        wide, settings = widen_rgb_vae(vae), AlphaVAELossSettings()
+        wide, settings = widen_rgb_vae(vae).to(memory_format=torch.channels_last), AlphaVAELossSettings()
         parameters, saved = list(wide.parameters()), {"vae": wide}
+        # A VAE that has learned nothing is nothing to stay close to.
+        reference = widen_rgb_vae(vae).requires_grad_(False) if rgb > 0 else None
+        half = args.device != "cpu" or args.width >= NARROW
 
         def step(pixels: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-            return alphavae_loss(wide, pixels, settings, reference=vae_as_reference)
-
-        vae_as_reference = widen_rgb_vae(vae).requires_grad_(False)
+            return alphavae_loss(wide, pixels, settings, reference=reference, half=half)
     else:
-        decoder = TransparentUNet(widths=(16, 16, 32, 32), attention_levels=1).to(args.device)
-        encoder = LatentOffsetEncoder(widths=(16, 16, 32, 32)).to(args.device)
+        place = {"device": args.device, "memory_format": torch.channels_last}
+        decoder = TransparentUNet(widths=(16, 16, 32, 32), attention_levels=1).to(**place)
+        encoder = LatentOffsetEncoder(widths=(16, 16, 32, 32)).to(**place)
         codec, losses = LayerDiffuseCodec(vae, decoder, encoder), LayerDiffuseLossSettings()
         parameters, saved = trainable(codec), {"vae": vae, "decoder": decoder, "encoder": encoder}
 
@@ -142,7 +146,8 @@ def main() -> None:
             return layerdiffuse_loss(codec, pixels, losses)
 
     before = psnr(step, held)
-    steps = train(parameters, step, pictures, (1 - rgb) * seconds, 2e-3)
+    rate = 4e-3 if args.kind == "alphavae" else 2e-3
+    steps = train(parameters, step, pictures, (1 - rgb) * seconds, rate)
     after = psnr(step, held)
     print(f"{args.kind}: {steps} steps, {before:.1f} -> {after:.1f} dB, {after - before:+.1f}", flush=True)
     for name, module in saved.items():

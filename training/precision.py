@@ -12,6 +12,6 @@ def native_bf16(device: torch.device | str) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def mixed(device: torch.device | str) -> torch.autocast:
-    """Autocast to bf16 where the device computes in it; otherwise a context that changes nothing."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=native_bf16(device))
+def mixed(device: torch.device | str, wanted: bool = True) -> torch.autocast:
+    """Autocast to bf16 where the device computes in it and it is ``wanted``; otherwise a context that changes nothing."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=wanted and native_bf16(device))

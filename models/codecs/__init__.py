@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from .base import Codec
+from .base import Codec, TiledCodec
 from .kl_rgba import KLRGBACodec
 from .layerdiffuse import LayerDiffuseCodec
 from .qwen_rgba import QwenRGBACodec
 from .region_decoder import RegionDecoder
 from .still import install_still_convolutions, still_convolutions
+from .tiles import Tiling
 from .widen import widen_rgb_vae
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "LayerDiffuseCodec",
     "QwenRGBACodec",
     "RegionDecoder",
+    "TiledCodec",
+    "Tiling",
     "install_still_convolutions",
     "still_convolutions",
     "widen_rgb_vae",

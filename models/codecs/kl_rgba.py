@@ -16,14 +16,17 @@ import torch
 from ...errors import InputError
 from ..folder import read_json
 from ..inventory import check_tensors, expected_shapes, stored_tensors, weight_files
+from .base import TiledCodec
+from .tiles import Tiling
 
 STEM = "diffusion_pytorch_model"
 
 
-class KLRGBACodec:
-    """``one_at_a_time`` runs the network on one picture at a time. Raises InputError unless ``vae`` takes 4 channels."""
+class KLRGBACodec(TiledCodec):
+    """``one_at_a_time`` is short for ``tiling=Tiling(pictures=1)``. Raises InputError unless ``vae`` takes 4 channels."""
 
-    def __init__(self, vae: Any, *, one_at_a_time: bool = False) -> None:
+    def __init__(self, vae: Any, *, one_at_a_time: bool = False, tiling: Tiling | None = None) -> None:
+        super().__init__(tiling or Tiling(pictures=1 if one_at_a_time else None))
         channels = int(vae.config.in_channels)
         if channels != 4:
             raise InputError(
@@ -31,7 +34,6 @@ class KLRGBACodec:
                 "one with acetate.models.codecs.widen_rgb_vae."
             )
         self.vae = vae
-        self.one_at_a_time = one_at_a_time
         self.downscale = 2 ** (len(vae.config.block_out_channels) - 1)
         self.latent_channels = int(vae.config.latent_channels)
 
@@ -64,31 +66,16 @@ class KLRGBACodec:
         )
         return cls(vae.to(device).eval(), **settings)
 
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 4, H, W) in [-1, 1] -> (B, c, H/8, W/8) in the dtype of ``pixels``. Raises ValueError for other shapes."""
-        if pixels.ndim != 4 or pixels.shape[1] != 4:
-            raise ValueError(f"expected (B, 4, H, W) pixels, got {tuple(pixels.shape)}")
-        if pixels.shape[2] % self.downscale or pixels.shape[3] % self.downscale:
-            raise ValueError(
-                f"height and width must be multiples of {self.downscale}, got {tuple(pixels.shape[2:])}"
-            )
-        modes = [self.vae.encode(one).latent_dist.mode() for one in self._parts(pixels.to(self.vae.dtype))]
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         scale, shift = self._normalisation
-        return (scale * (torch.cat(modes) - shift)).to(pixels.dtype)
+        seen = pixels.to(self.vae.dtype)
+        modes = self._to_latents(lambda part: self.vae.encode(part).latent_dist.mode(), seen)
+        return scale * (modes - shift)
 
-    def decode(self, latents: torch.Tensor, *, clamp: bool = True) -> torch.Tensor:
-        """(B, c, h, w) -> (B, 4, 8h, 8w) in the dtype of ``latents``, in [-1, 1] when clamped."""
-        if latents.ndim != 4 or latents.shape[1] != self.latent_channels:
-            raise ValueError(
-                f"expected (B, {self.latent_channels}, h, w) latents, got {tuple(latents.shape)}"
-            )
+    def _decode(self, latents: torch.Tensor, clamp: bool) -> torch.Tensor:
         scale, shift = self._normalisation
         raw = (latents / scale + shift).to(self.vae.dtype)
-        pixels = torch.cat([self.vae.decode(one, return_dict=False)[0] for one in self._parts(raw)])
-        return (pixels.clamp(-1, 1) if clamp else pixels).to(latents.dtype)
-
-    def _parts(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return batch.split(1) if self.one_at_a_time else (batch,)
+        return self._to_pixels(lambda part: self.vae.decode(part, return_dict=False)[0], raw)
 
     @property
     def _normalisation(self) -> tuple[float, float]:

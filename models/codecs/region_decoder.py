@@ -6,8 +6,8 @@ With z_i the raw latent of token i at position p_i = (layer, row, column) on the
 
 and one 8 x 8 patch of RGBA per token, W_out ln(x). The rotation R comes before the attention's own projections, for queries
 and keys only: a quirk of the published code that its weights depend on. Only tokens inside a layer's box take part;
-outside of it colour is 0 and alpha -1. Differs: no ImageNet weights to start from. Knows latents and boxes; not the
-VAE, nor the sampler.
+outside of it colour is 0 and alpha -1. Never tiled: every token sees every other, of all layers. Differs: no
+ImageNet weights to start from. Knows latents and boxes; not the VAE, nor the sampler.
 """
 
 from __future__ import annotations
@@ -85,7 +85,11 @@ class RegionDecoder(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_file(
-        cls, path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, **config: Any
+        cls,
+        path: str | Path,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        **config: Any,
     ) -> Self:
         """The decoder of a published file (``transparent_decoder_ckpt.pt``, or safetensors), strict by name and shape.
 

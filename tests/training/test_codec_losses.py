@@ -125,6 +125,22 @@ def test_alphavae_learns_alpha() -> None:
     assert psnr[1] - psnr[0] >= 6, psnr
 
 
+def test_alphavae_in_float32_where_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``half=False`` is the plain network, whatever the processor can do; with bf16 the network rounds."""
+    from acetate.training import precision
+
+    vae, settings, pixels = make_vae(4).eval(), AlphaVAELossSettings(), stickers(2, 0)
+
+    def loss(half: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        return alphavae_loss(vae, pixels, settings, half=half)[0]
+
+    monkeypatch.setattr(precision, "native_bf16", lambda device: False)
+    plain = loss(True)
+    monkeypatch.setattr(precision, "native_bf16", lambda device: True)
+    assert torch.equal(loss(False), plain) and not torch.equal(loss(True), plain)
+
+
 def test_alphavae_with_everything_has_finite_gradients() -> None:
     vae = widen_rgb_vae(make_vae())
     critic = PatchCritic(layers=1, width=8)

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from ....errors import InputError
+from ..base import TiledCodec
+from ..tiles import Tiling
 from .augment import decode_augmented
 from .files import read_layerdiffuse
 from .forms import OFFSET_SCALE, Form, form_of
@@ -24,10 +26,10 @@ from .pad_rgb import pad_rgb
 from .transparent_unet import TransparentUNet
 
 
-class LayerDiffuseCodec:
+class LayerDiffuseCodec(TiledCodec):
     """``vae``: a 3-channel AutoencoderKL. ``encoder`` None: decoding only. ``offset_scale``: what the encoder's output is
     multiplied by (300 for the diffusers files, 1 for Forge's). ``augmented``: the median of eight passes, else one pass;
-    ``together``: how many of the eight run as one batch.
+    ``together``: how many of the eight run as one batch. ``tiling``: by default one picture at a time.
 
     Raises InputError when the VAE has not three channels or the parts' latent channels differ.
     """
@@ -41,7 +43,10 @@ class LayerDiffuseCodec:
         offset_scale: float = OFFSET_SCALE,
         augmented: bool = True,
         together: int = 1,
+        tiling: Tiling | None = None,
     ) -> None:
+        # One picture after the other, as published, unless the caller says otherwise.
+        super().__init__(tiling or Tiling(pictures=1))
         channels, latents = int(vae.config.in_channels), int(vae.config.latent_channels)
         if channels != 3:
             raise InputError(
@@ -86,54 +91,59 @@ class LayerDiffuseCodec:
         decoder, built = parts.build(vae.device, vae.dtype)
         return cls(vae, decoder, built, offset_scale=parts.offset_scale, **settings)
 
+    @property
+    def tile_multiple(self) -> int:
+        """The U-Net's own multiple, 64 pixels as published, so that no tile is continued at its edges."""
+        return max(self.downscale, self.decoder.multiple)
+
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 4, H, W) straight RGBA in [-1, 1] -> normalised latents (B, c, H/8, W/8) in the dtype of ``pixels``.
 
         H and W are multiples of 8. Deterministic: the offset takes the place of the noise. Raises InputError without an
-        offset encoder. Gradients flow.
+        offset encoder, ValueError for other shapes. Gradients flow.
         """
         if self.encoder is None:
             raise InputError(
                 "This codec has no offset encoder, so it can only decode; name its file as encoder=..."
             )
-        if pixels.ndim != 4 or pixels.shape[1] != 4:
-            raise ValueError(f"expected (B, 4, H, W) pixels, got {tuple(pixels.shape)}")
-        if pixels.shape[2] % self.downscale or pixels.shape[3] % self.downscale:
-            raise ValueError(
-                f"height and width must be multiples of {self.downscale}, got {tuple(pixels.shape[2:])}"
-            )
-        scale, shift = self._normalisation
-        raw = torch.cat([self.hide(one)[0] for one in pixels.split(1)])
-        return (scale * (raw - shift)).to(pixels.dtype)
+        return super().encode(pixels)
 
-    def decode(self, latents: torch.Tensor, *, clamp: bool = True) -> torch.Tensor:
-        """(B, c, h, w) normalised latents -> straight RGBA (B, 4, 8h, 8w) in the dtype of ``latents``, in [-1, 1] when
-        clamped (always when augmented)."""
-        if latents.ndim != 4 or latents.shape[1] != self.latent_channels:
-            raise ValueError(
-                f"expected (B, {self.latent_channels}, h, w) latents, got {tuple(latents.shape)}"
-            )
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         scale, shift = self._normalisation
-        raw = latents / scale + shift
-        pixels = 2 * torch.cat([self.reveal(one)[1] for one in raw.split(1)]).to(latents.dtype) - 1
-        return pixels.clamp(-1, 1) if clamp else pixels
+        return scale * (self.hide(pixels)[0] - shift)
+
+    def _decode(self, latents: torch.Tensor, clamp: bool) -> torch.Tensor:
+        scale, shift = self._normalisation
+        return 2 * self.reveal(latents / scale + shift)[1].to(latents.dtype) - 1
 
     def hide(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(raw latents x_a, the picture on grey in [-1, 1] that they should still decode to), of pixels as above."""
         alpha = (pixels[:, 3:] + 1) / 2
         on_grey = pixels[:, :3] * alpha
         padded = pad_rgb(torch.cat([(pixels[:, :3] + 1) / 2, alpha], 1).float())
-        distribution = self.vae.encode(on_grey.to(self.vae.dtype)).latent_dist
-        seen = [alpha, padded] if self.form.alpha_first else [padded, alpha]
-        assert self.encoder is not None
-        offset = self.encoder(torch.cat(seen, 1).to(self.encoder.dtype)) * self.offset_scale
-        return distribution.mean + distribution.std * offset.to(distribution.std), on_grey
+        seen = torch.cat([alpha, padded] if self.form.alpha_first else [padded, alpha], 1)
+
+        def hidden(shown: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+            distribution = self.vae.encode(shown).latent_dist
+            assert self.encoder is not None
+            offset = self.encoder(told.to(self.encoder.dtype)) * self.offset_scale
+            return distribution.mean + distribution.std * offset.to(distribution.std)
+
+        return self._to_latents(hidden, on_grey.to(self.vae.dtype), seen), on_grey
 
     def reveal(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(the picture (B, 3, H, W) that the VAE itself shows, RGBA (B, 4, H, W)) of raw latents, both about [0, 1]."""
+        """(the picture (B, 3, H, W) that the VAE itself shows, RGBA (B, 4, H, W)) of raw latents, both about [0, 1].
+
+        Tiled, the VAE's picture is put together first; then the U-Net sees tiles of it, all its passes tile by tile.
+        """
         raw = raw.to(self.vae.dtype)
-        picture = self.vae.decode(raw, return_dict=False)[0] * 0.5 + 0.5
+        picture = self._to_pixels(lambda part: self.vae.decode(part, return_dict=False)[0], raw) * 0.5 + 0.5
         picture = picture.clamp(0, 1) if self.form.clip else picture
+        seen = self._to_pixels(self._see, raw, picture)
+        return picture, seen.roll(-1, 1) if self.form.alpha_first else seen
+
+    def _see(self, raw: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        """What the U-Net makes of a picture and its latents, of any size that the VAE takes."""
         height, width = picture.shape[-2:]
         lower, right = (-size % self.decoder.multiple for size in (height, width))
         edge = (0, right, 0, lower)
@@ -144,8 +154,7 @@ class LayerDiffuseCodec:
             seen = torch.cat([decode_augmented(self.decoder, *pair, self.together) for pair in pairs])
         else:
             seen = self.decoder(wide, deep)
-        seen = seen[..., :height, :width]
-        return picture, seen.roll(-1, 1) if self.form.alpha_first else seen
+        return seen[..., :height, :width]
 
     @property
     def _normalisation(self) -> tuple[float, float]:
