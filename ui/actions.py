@@ -103,10 +103,12 @@ class Studio(Runs):
         return self._change(visitor, document, _label(operations[0]), apply)
 
     def place(
-        self, visitor: str, document: str, layer: str, parent: str | None = None, index: int = 0
+        self, visitor: str, document: str, layers: list[str], parent: str | None = None, index: int = 0
     ) -> dict[str, Any]:
-        """Move a layer or group into a group (or the document) below the node that has that index there now."""
-        return self._change(visitor, document, "Reorder", lambda doc: place(doc, layer, parent, index))
+        """Move layers and groups, in the order they have, into a group (or the document) below the node that has that
+        index there now."""
+        label = "Reorder" if len(layers) == 1 else f"Reorder {len(layers)} layers"
+        return self._change(visitor, document, label, lambda doc: place(doc, layers, parent, index))
 
     def undo(self, visitor: str, document: str) -> dict[str, Any]:
         """Take the last step back."""

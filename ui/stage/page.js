@@ -4,7 +4,8 @@ import { button, icon, worded } from "./icons.js";
 export const SHORTCUTS = [
   ["Move and select", "V"], ["Draw boxes", "B"], ["Show one layer alone", "S"], ["Show or hide the layer", "H"],
   ["Lock or unlock the layer", "L"], ["Move by 1 pixel, by 10", "arrows, Shift + arrows"],
-  ["Several layers", "Ctrl + click, Shift + click"], ["Layer up, down in the stack", "] and ["], ["Next, previous layer", "Tab on a row, ↑ ↓"], ["Rename", "F2 or Enter"],
+  ["Several layers", "Ctrl + click, Shift + click"], ["All layers, none", "Ctrl + A, Esc"], ["Next, previous row", "↑ ↓, with Shift or Ctrl + Space several"],
+  ["Up, down in the stack", "] and [, Alt + ↑ ↓"], ["Into, out of a group", "Alt + →, Alt + ←"], ["Rename", "F2 or Enter"],
   ["Duplicate", "Ctrl + D"], ["Group", "Ctrl + G"], ["Merge down", "Ctrl + E"], ["Delete", "Del"],
   ["Undo, redo", "Ctrl + Z, Ctrl + Shift + Z"], ["Fit, 100 %", "F, 1"], ["Zoom", "+ and −, Ctrl + wheel"],
   ["Pan", "wheel, Space + drag"], ["Before and after", "C"], ["Run", "Ctrl + Enter"], ["Cancel the run", "Esc"], ["This sheet", "?"],
@@ -64,7 +65,8 @@ export const page = () => `
       <input type="range" min="0" max="100" value="100" aria-label="Opacity" disabled>
       <input type="number" min="0" max="100" value="100" aria-label="Opacity in percent" disabled></label>
   </div>
-  <div class="tree" role="tree" aria-label="Layers, top to bottom" aria-multiselectable="true"></div>
+  <div class="tree" role="tree" aria-label="Layers, top to bottom" aria-multiselectable="true"
+    aria-keyshortcuts="Alt+ArrowUp Alt+ArrowDown Alt+ArrowRight Alt+ArrowLeft"></div>
   <div class="actions words" role="toolbar" aria-label="Model on this layer">
     ${worded("split", "Split", "split", "Split this layer again: its parts come as a group")}
     ${worded("again", "Redo", "again", "Redo this layer, so that it fits the others")}
