@@ -52,6 +52,7 @@ def decompose(
     *,
     model: str = DEFAULT_MODEL,
     prompt: str | None = None,
+    layer_prompts: Sequence[str | None] = (),
     steps: int | None = None,
     seed: int = 0,
     best_of: int = 1,
@@ -65,6 +66,9 @@ def decompose(
 
     ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
     ``layers`` "auto" runs with as many layers as the model is good for and drops those that stay empty.
+    ``layer_prompts``: what the layers show, bottom to top from the background on, None or blank where nothing is said. The
+    words reach the model as prompts of those layers, and the layers are named after them. Neither the embedded nor any
+    published model was trained with such words in this task: expect names, not that objects land on the layers they name.
     ``best_of``: so many tries with the seeds from ``seed`` on, all at once; the one whose layers come closest to the picture
     by themselves is taken, and the report names its seed.
     ``keep_whole``: put objects together that the model spread over several layers (``layers/whole.py``); by default where
@@ -87,6 +91,7 @@ def decompose(
     if layers != "auto":
         check_layers(layers, stored)
     count = min(stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
+    described = check_layer_prompts(layer_prompts, count)
 
     phases = Phases(on_progress, cancel)
     with open_pipeline("decompose", entry, phases) as pipeline:
@@ -94,6 +99,7 @@ def decompose(
             image=picture.pixels,
             layers=count,
             prompt=prompt,
+            layer_prompts=described,
             num_inference_steps=steps,
             seed=seed,
             num_images_per_prompt=best_of,
@@ -110,7 +116,14 @@ def decompose(
     if layers == "auto":
         document = drop_empty(document)
     document, recomposed = matched(document, picture, size, phases)
-    arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size, "keep_whole": whole or None}
+    arguments = {
+        "layers": layers,
+        "prompt": prompt,
+        "layer_prompts": described,
+        "steps": steps,
+        "size": size,
+        "keep_whole": whole or None,
+    }
     facts = run_facts("decompose", pipeline, seed + chosen, arguments)
     return finished(document, facts, phases, recomposed)
 
@@ -294,6 +307,17 @@ def check_layers(layers: int, stored: dict[str, Any]) -> None:
         raise InputError(
             f"the number of layers must lie between 1 and {most}, the background included, not {layers!r}"
         )
+
+
+def check_layer_prompts(given: Sequence[str | None], layers: int) -> list[str | None] | None:
+    """The prompts of layers without blanks, None where there are none. Raises InputError for too many and for what is no
+    text."""
+    if isinstance(given, str) or not all(text is None or isinstance(text, str) for text in given):
+        raise InputError("layer prompts are a list with a text, or None, for each layer from the background up")
+    if len(given) > layers:
+        raise InputError(f"{len(given)} layers are described, but only {layers} are made: ask for {len(given)}")
+    described = [text.strip() or None if text else None for text in given]
+    return described if any(described) else None
 
 
 def relay_progress(phases: Phases, on_step: Callable[[Progress], None] | None) -> Callable[[Progress], None]:

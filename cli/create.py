@@ -35,6 +35,7 @@ def decompose(arguments: argparse.Namespace) -> int:
             arguments.layers,
             model=arguments.model,
             prompt=arguments.prompt,
+            layer_prompts=arguments.layer_prompt,
             steps=arguments.steps,
             seed=arguments.seed,
             best_of=arguments.best_of,

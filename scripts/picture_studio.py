@@ -110,7 +110,7 @@ def light(page: Any) -> None:
 def generating(page: Any) -> None:
     """A run under way, with its preview."""
     example(page, "stickers")
-    page.locator("summary").click()
+    page.locator(".advanced summary").click()
     page.get_by_role("spinbutton", name="Steps").fill("200")
     page.get_by_role("button", name="Take apart").click()
     page.wait_for_function("acetate.job?.step >= 12 && acetate.job.preview.length")

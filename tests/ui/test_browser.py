@@ -193,7 +193,7 @@ def test_cancel_keeps_the_document_and_a_new_run_starts(
     page = visitor()
     open_file(page, poster_file)
     before = page.evaluate("acetate.view.version")
-    page.locator("summary").click()
+    page.locator(".advanced summary").click()
     page.locator("input[name=steps]").fill("50")
     pause(2)
     page.get_by_role("button", name="Take apart").click()

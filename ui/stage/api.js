@@ -44,6 +44,12 @@ export async function stream(name, args, onMessage = () => {}) {
 
 export const call = (name, ...args) => stream(name, args);
 
+// Ends the visitor's run without waiting in the server's queue.
+export async function cancel() {
+  const answer = await fetch(`${root}acetate/cancel`, { method: "POST" }).catch(() => null);
+  if (!answer?.ok) throw new Refused("The server did not take the request.");
+}
+
 export async function open(file) {
   const form = new FormData();
   form.append("files", file, file.name || "picture.png");

@@ -34,7 +34,7 @@ export function keys(app) {
       app.edit([`${node.clipping ? "unclip" : "clip"}:${node.id}`], new Set([node.id]), { clipping: !node.clipping });
     },
     "flip": () => app.edit([`flip:${app.selected().id},horizontal`]),
-    "split": () => app.run("decompose", [app.view.id, app.tasks.layers, app.selected().id, null, ...app.tasks.settings()]),
+    "split": () => app.run("decompose", [app.view.id, app.tasks.layers, app.selected().id, null, null, ...app.tasks.settings()]),
     "again": () => {
       const node = app.selected(), [model, steps, seed] = app.tasks.settings(), fresh = (node.seed ?? seed) + 1;
       app.run("complete", [app.view.id, node.prompt ?? null, node.id, "instead", null, null, model, steps, fresh]);

@@ -305,8 +305,10 @@ class App {
     }
   }
 
+  // The pictures come only when they are new, and stay until the document is there that they foretell.
   progress(state) {
-    this.job = state;
+    const before = this.job?.preview ?? [];
+    this.job = { ...state, preview: state.status === "done" ? before : state.preview ?? before, stopping: state.stopping || Boolean(this.job?.stopping) };
     this.changed("job");
   }
 
@@ -314,7 +316,7 @@ class App {
     if (!this.job) return;
     this.job = { ...this.job, stopping: true };
     this.changed("job");
-    api.call("cancel").catch((error) => this.toast(error.message));
+    api.cancel().catch((error) => this.toast(error.message));
   }
 
   // -- what is shown

@@ -126,7 +126,8 @@ export class Status {
   live(preview) {
     const live = this.at(".live");
     live.hidden = !preview.length;
-    if (!preview.length) return;
+    if (preview === this.shown) return;
+    this.shown = preview;
     const image = (url, index) => {
       const element = new Image();
       element.src = url;
