@@ -313,9 +313,13 @@ def check_layer_prompts(given: Sequence[str | None], layers: int) -> list[str | 
     """The prompts of layers without blanks, None where there are none. Raises InputError for too many and for what is no
     text."""
     if isinstance(given, str) or not all(text is None or isinstance(text, str) for text in given):
-        raise InputError("layer prompts are a list with a text, or None, for each layer from the background up")
+        raise InputError(
+            "layer prompts are a list with a text, or None, for each layer from the background up"
+        )
     if len(given) > layers:
-        raise InputError(f"{len(given)} layers are described, but only {layers} are made: ask for {len(given)}")
+        raise InputError(
+            f"{len(given)} layers are described, but only {layers} are made: ask for {len(given)}"
+        )
     described = [text.strip() or None if text else None for text in given]
     return described if any(described) else None
 

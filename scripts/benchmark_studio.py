@@ -218,10 +218,10 @@ def drag(page: Any, folder: Path) -> None:
     software = any(name in renderer for name in SOFTWARE)
     ratio, work = middle / plain, spent["drag"] / spent["bare"]
     told(f"drag, {SIDE} px, {LAYERS} layers", software or (middle <= 16 and slow <= 33),
-         f"{middle:.1f} ms a frame in the median (bar 16), {slow:.1f} ms at 95 % (bar 33), the first {first[0]:.0f} ms; drawn by "
-         f"{renderer}{': no graphics card, so the ratio counts' if software else ''}")  # fmt: skip
+         f"{middle:.1f} ms a frame in the median (bar 16), {slow:.1f} ms at 95 % (bar 33), the first {first[0]:.0f} ms; "
+         f"drawn by {renderer}{': no graphics card, so the ratio counts' if software else ''}")  # fmt: skip
     told("beside a plain drawImage", ratio <= 1.5, f"{plain:.1f} ms for {LAYERS} canvases; ratio {ratio:.2f}, bar 1.5; "
-         f"of processor time, all processes together, {spent['drag']:.1f} against {spent['bare']:.1f} ms a frame, ratio {work:.2f}")  # fmt: skip
+         f"processor time, all processes, {spent['drag']:.1f} against {spent['bare']:.1f} ms, ratio {work:.2f}")  # fmt: skip
 
 
 def processor_seconds() -> float:

@@ -22,6 +22,7 @@ from ..layers.io import FORMATS, open_document, save_document
 from .arrange import place
 from .documents import Record, State
 from .guard import check_after, check_before
+from .previews import small_picture
 from .runs import Runs
 from .settings import StudioSettings
 from .view import view
@@ -82,6 +83,13 @@ class Studio(Runs):
         if path is None:
             raise InputError(f"There is no example {shown(example)!r}.")
         return view(self.store.create(visitor, self._opened(open_document(path), example), example))
+
+    def example_picture(self, example: str) -> bytes:
+        """What an example looks like, as a small JPEG. Raises InputError for a name that is none."""
+        path = self._examples().get(example)
+        if path is None:
+            raise InputError(f"There is no example {shown(example)!r}.")
+        return small_picture(path)
 
     def document(self, visitor: str, document: str) -> dict[str, Any]:
         """The document as it is now."""

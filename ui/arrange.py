@@ -35,9 +35,7 @@ def place(doc: LayeredImage, selectors: Sequence[str], parent: str | None, index
             raise InputError(f"{group.name!r} is a layer, not a group; layers go into groups only.")
         for path in paths:
             if goal[: len(path)] == path:
-                raise InputError(
-                    f"The group {node_at(doc.layers, path).name!r} cannot go into itself."
-                )
+                raise InputError(f"The group {node_at(doc.layers, path).name!r} cannot go into itself.")
         if len(goal) >= MAX_NESTING:
             raise InputError(f"Groups are nested {MAX_NESTING} deep at most.")
         _refuse_locked(doc, goal)

@@ -116,7 +116,7 @@ def _run(studio: Studio, action: Callable[..., Job]) -> Callable[..., AsyncItera
         seen, shown = -1, None
         while True:
             finished = job.finished
-            if job.version != seen:
+            if finished or job.version != seen:
                 seen = job.version
                 state = studio.worker.snapshot(job)
                 # The pictures are nearly all of a state: they go out once.

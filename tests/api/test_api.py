@@ -184,13 +184,17 @@ def test_layer_prompts_reach_the_model_and_name_the_layers(pixels: np.ndarray, t
             run(layer_prompts=wrong)
 
 
-def test_the_best_of_some_tries_is_one_of_them_and_the_nearest(pixels: np.ndarray, tiny_checkpoint: Path) -> None:
+def test_the_best_of_some_tries_is_one_of_them_and_the_nearest(
+    pixels: np.ndarray, tiny_checkpoint: Path
+) -> None:
     run = partial(acetate.decompose, pixels, layers=2, model=str(tiny_checkpoint), size="model")
     alone = [run(seed=seed) for seed in (5, 6, 7)]
     best = run(seed=5, best_of=3)
     errors = [one.metadata["report"]["recomposition"]["before"]["psnr"] for one in alone]
     chosen = int(np.argmax(errors))
     assert best.metadata["seed"] == 5 + chosen
-    assert best.metadata["report"]["recomposition"]["before"]["psnr"] == pytest.approx(errors[chosen], abs=0.05)
+    assert best.metadata["report"]["recomposition"]["before"]["psnr"] == pytest.approx(
+        errors[chosen], abs=0.05
+    )
     with pytest.raises(InputError, match="between 1 and 16"):
         run(best_of=0)

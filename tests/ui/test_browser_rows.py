@@ -52,7 +52,18 @@ def test_rows_dragged_together_keep_their_order(
     assert tree(page, served) == [
         "Ground", "Copy 0", "Copy 2", "Copy 4", "Red", "Pair", "  Green", "  Blue", "Copy 1", "Copy 3",
     ]  # fmt: skip
-    assert names(page) == ["Copy 3", "Copy 1", "Pair", "Blue", "Green", "Red", "Copy 4", "Copy 2", "Copy 0", "Ground"]
+    assert names(page) == [
+        "Copy 3",
+        "Copy 1",
+        "Pair",
+        "Blue",
+        "Green",
+        "Red",
+        "Copy 4",
+        "Copy 2",
+        "Copy 0",
+        "Ground",
+    ]
     assert page.locator(".row[aria-selected=true]").count() == 3
     assert page.locator(".phase").inner_text() == "Moved 3 layers"
     agree(page, served)
@@ -82,7 +93,7 @@ def test_rows_dragged_together_keep_their_order(
 
 
 def test_what_a_drag_does_not_do(visitor: Callable[..., Any], served: Served, nested: Path) -> None:
-    """A group does not go into itself; locked rows stay; a drop that changes nothing makes no step; below all is the bottom."""
+    """A group does not go into itself; locked rows stay; a drop in place makes no step; below all rows is the bottom."""
     page = visitor()
     open_file(page, nested)
     start = tree(page, served)
@@ -124,14 +135,34 @@ def test_rows_moved_together_by_keys(visitor: Callable[..., Any], served: Served
     press(page, "]")
     assert tree(page, served) == start
     press(page, "[", "[", "[")
-    assert tree(page, served)[1:] == ["Copy 1", "Red", "Copy 3", "Copy 4", "Pair", "  Green", "  Blue", "Copy 0", "Copy 2"]
+    assert tree(page, served)[1:] == [
+        "Copy 1",
+        "Red",
+        "Copy 3",
+        "Copy 4",
+        "Pair",
+        "  Green",
+        "  Blue",
+        "Copy 0",
+        "Copy 2",
+    ]
     press(page, "Alt+ArrowRight")
     assert tree(page, served)[1:] == [
         "Red", "Pair", "  Copy 1", "  Copy 3", "  Copy 4", "  Green", "  Blue", "Copy 0", "Copy 2",
     ]  # fmt: skip
     assert page.evaluate("document.activeElement.closest('.row')?.getAttribute('aria-level')") == "2"
     press(page, "Alt+ArrowLeft")
-    assert tree(page, served)[1:] == ["Red", "Pair", "  Green", "  Blue", "Copy 1", "Copy 3", "Copy 4", "Copy 0", "Copy 2"]
+    assert tree(page, served)[1:] == [
+        "Red",
+        "Pair",
+        "  Green",
+        "  Blue",
+        "Copy 1",
+        "Copy 3",
+        "Copy 4",
+        "Copy 0",
+        "Copy 2",
+    ]
     agree(page, served)
     press(page, "h")
     assert [document(page, served).find(name).visible for name in ("Copy 1", "Copy 3", "Copy 4", "Copy 0")] == [

@@ -2,6 +2,8 @@
 
 const root = new URL(".", document.baseURI).href;
 
+export const pictureOf = (example) => `${root}acetate/examples/${encodeURIComponent(example)}`;
+
 export class Refused extends Error {}
 
 // Calls onMessage for every state a run goes through; resolves with the last answer.

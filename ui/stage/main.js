@@ -345,6 +345,7 @@ class App {
     root.querySelector('[data-action="compare"]').setAttribute("aria-pressed", on);
     stage.before.hidden = !on;
     this.placeSplit();
+    this.gestures.draw();
   }
 
   placeSplit() {

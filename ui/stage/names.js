@@ -1,7 +1,7 @@
 // What the layers of a picture show, in words, one row each from the background up. Knows its rows only.
 const MOST = 20;
-const WORDS = "Lowest first. The layers get these names. The model is told too, but none was trained to follow such words when it takes "
-  + "a picture apart: they name what comes, they do not decide it.";
+const WORDS = "Lowest first. The layers get these names. The model hears them too, but no model here was trained to follow them when it "
+  + "takes a picture apart.";
 const AUTO = "Choose a number of layers to name them.";
 
 export class LayerNames {

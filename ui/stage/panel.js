@@ -39,8 +39,8 @@ export class Panel {
   rows() {
     const found = [];
     const visit = (nodes, level, shown) => {
-      for (const node of [...nodes].reverse()) {
-        found.push({ node, level, shown });
+      for (const [index, node] of [...nodes].reverse().entries()) {
+        found.push({ node, level, shown, place: index + 1, of: nodes.length });
         if (node.kind === "group" && !this.folded.has(node.id)) visit(node.layers, level + 1, shown && node.visible);
       }
     };
@@ -53,7 +53,7 @@ export class Panel {
     const focused = document.activeElement?.closest?.(".row")?.dataset.id, within = this.tree.contains(document.activeElement);
     const { selection, solo } = this.app;
     const rows = this.rows(), last = [...selection].at(-1) ?? rows[0]?.node.id;
-    this.tree.replaceChildren(...rows.map(({ node, level, shown }) => this.row(node, level, shown, selection, solo, last)));
+    this.tree.replaceChildren(...rows.map((entry) => this.row(entry, selection, solo, last)));
     if (!rows.length) {
       const hint = this.tree.appendChild(document.createElement("p"));
       hint.className = "hint";
@@ -76,14 +76,14 @@ export class Panel {
     this.properties();
   }
 
-  row(node, level, shown, selection, solo, last) {
+  row({ node, level, shown, place, of }, selection, solo, last) {
     const row = document.createElement("div"), group = node.kind === "group", chosen = selection.has(node.id);
     row.className = `row${chosen ? " selected" : ""}${shown && node.visible ? "" : " dim"}${node.clipping ? " clipped" : ""}`;
     row.dataset.id = node.id;
     row.draggable = true;
     row.tabIndex = node.id === last ? 0 : -1;
     row.style.setProperty("--level", level - 1);
-    const attributes = { role: "treeitem", "aria-level": level, "aria-selected": chosen, "aria-label": node.name };
+    const attributes = { role: "treeitem", "aria-level": level, "aria-posinset": place, "aria-setsize": of, "aria-selected": chosen, "aria-label": node.name };
     if (group) attributes["aria-expanded"] = !this.folded.has(node.id);
     for (const [key, value] of Object.entries(attributes)) row.setAttribute(key, value);
     const toggle = (name, what, label, on) =>
