@@ -36,7 +36,7 @@ VISITS, CANCELS = 5, 10
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "poster.png"
 
 # The layer follows real pointer events, one a frame; then 20 canvases of the same layers are drawn, one picture a frame.
-DRAG = """async ([x, y, frames, what]) => {
+DRAG = """async ([x, y, frames, what, start]) => {
   const viewport = document.querySelector('.viewport'), { stage, view } = acetate;
   const next = () => new Promise(requestAnimationFrame);
   const measure = async (step) => {
@@ -52,7 +52,7 @@ DRAG = """async ([x, y, frames, what]) => {
   const zoom = stage.zoom, before = stage.context.getImageData(0, 0, ...stage.size).data.slice();
   if (what === 'drag') {
     const drag = await measure((i) => viewport.dispatchEvent(new PointerEvent('pointermove', { bubbles: true,
-      clientX: x + zoom * 200 * Math.sin(i / 9), clientY: y + zoom * 150 * Math.sin(i / 7) })));
+      clientX: x + zoom * 200 * Math.sin((start + i) / 9), clientY: y + zoom * 150 * Math.sin((start + i) / 7) })));
     const after = stage.context.getImageData(0, 0, ...stage.size).data;
     return { ...drag, moved: before.some((value, i) => value !== after[i]) };
   }
@@ -197,10 +197,10 @@ def drag(page: Any, folder: Path) -> None:
     page.mouse.down()
     gaps: dict[str, list[float]] = {"drag": [], "bare": []}
     spent, first = {"drag": 0.0, "bare": 0.0}, []
-    for _ in range(ROUNDS):  # turn about, so that other work on the machine meets both alike
+    for number in range(ROUNDS):  # turn about, so that other work on the machine meets both alike
         for what in gaps:
             began = processor_seconds()
-            found = page.evaluate(DRAG, [x, y, FRAMES // ROUNDS, what])
+            found = page.evaluate(DRAG, [x, y, FRAMES // ROUNDS, what, number * FRAMES // ROUNDS])
             spent[what] += 1000 * (processor_seconds() - began) / FRAMES
             gaps[what] += found["gaps"]
             if what == "drag":
