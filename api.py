@@ -50,6 +50,7 @@ def decompose(
     *,
     model: str = DEFAULT_MODEL,
     prompt: str | None = None,
+    layer_prompts: Sequence[str | None] = (),
     steps: int | None = None,
     seed: int = 0,
     best_of: int = 1,
@@ -65,6 +66,9 @@ def decompose(
 
     ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
     ``layers`` "auto" runs with as many layers as the model is good for and drops those that stay empty.
+    ``layer_prompts``: what the layers show, bottom to top from the background on, None or blank where nothing is said. The
+    words reach the model as prompts of those layers, and the layers are named after them. Neither the embedded nor any
+    published model was trained with such words in this task: expect names, not that objects land on the layers they name.
     ``best_of``: so many tries with the seeds from ``seed`` on, all at once; the one whose layers come closest to the picture
     by themselves is taken, and the report names its seed.
     ``keep_whole``: put objects together that the model spread over several layers (``layers/whole.py``); by default where
@@ -97,7 +101,14 @@ def decompose(
     if layers != "auto":
         check_layers(layers, run.stored)
     count = min(run.stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
-    output = run.made(image=picture.pixels, layers=count, prompt=prompt, num_images_per_prompt=best_of)
+    described = check_layer_prompts(layer_prompts, count)
+    output = run.made(
+        image=picture.pixels,
+        layers=count,
+        prompt=prompt,
+        layer_prompts=described,
+        num_images_per_prompt=best_of,
+    )
     chosen = _closest(output.documents, picture)
     document = output.documents[chosen]
     whole = bool(run.stored.get("keep_whole", False)) if keep_whole is None else keep_whole
@@ -107,7 +118,13 @@ def decompose(
     if layers == "auto":
         document = drop_empty(document)
     document, recomposed = matched(document, picture, size, run.phases)
-    arguments = {"layers": layers, "prompt": prompt, "size": size, "keep_whole": whole or None}
+    arguments = {
+        "layers": layers,
+        "prompt": prompt,
+        "layer_prompts": described,
+        "size": size,
+        "keep_whole": whole or None,
+    }
     return run.finished(document, arguments, recomposed, seed=seed + chosen)
 
 
@@ -299,3 +316,18 @@ def check_tries(best_of: int) -> None:
     """Raises InputError for a number of tries that cannot be."""
     if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_TRIES:
         raise InputError(f"best_of must lie between 1 and {MAX_TRIES} tries, not {best_of!r}")
+
+
+def check_layer_prompts(given: Sequence[str | None], layers: int) -> list[str | None] | None:
+    """The prompts of layers without blanks, None where there are none. Raises InputError for too many and for what is no
+    text."""
+    if isinstance(given, str) or not all(text is None or isinstance(text, str) for text in given):
+        raise InputError(
+            "layer prompts are a list with a text, or None, for each layer from the background up"
+        )
+    if len(given) > layers:
+        raise InputError(
+            f"{len(given)} layers are described, but only {layers} are made: ask for {len(given)}"
+        )
+    described = [text.strip() or None if text else None for text in given]
+    return described if any(described) else None

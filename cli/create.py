@@ -36,6 +36,7 @@ def decompose(arguments: argparse.Namespace) -> int:
         picture,
         arguments.layers,
         prompt=arguments.prompt,
+        layer_prompts=arguments.layer_prompt,
         best_of=arguments.best_of,
         keep_whole=arguments.keep_whole,
         size=arguments.size,

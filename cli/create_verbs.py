@@ -72,9 +72,8 @@ JSON = argument("--json", action="store_true", help="print JSON")
 CREATE: tuple[Verb, ...] = (
     Verb(
         "decompose",
-        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--lora FILE[:SCALE]]... "
-        "[--modulation-table] [--best-of N] "
-        "[--keep-whole] [--size native|model] -o OUT [--report R.json]",
+        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--layer-prompt P]... [--steps S] [--seed K] "
+        "[--lora FILE[:SCALE]]... [--modulation-table] [--best-of N] [--keep-whole] [--size native|model] -o OUT [--report R.json]",
         "take a picture apart into layers",
         "create:decompose",
         (
@@ -92,6 +91,14 @@ CREATE: tuple[Verb, ...] = (
             MODEL,
             argument(
                 "--prompt", metavar="P", help="what the picture shows (default: the model looks for itself)"
+            ),
+            argument(
+                "--layer-prompt",
+                metavar="P",
+                action="append",
+                default=[],
+                help="what a layer shows and so its name, once for each from the background up; '' leaves one open. The "
+                "model is told, but none was trained to follow it here",
             ),
             STEPS,
             SEED,

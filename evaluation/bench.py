@@ -86,8 +86,12 @@ class Bench:
             self.results.model = score_method(models.name, [one.layers for one in made], scenes, seconds)
         if models.decompose.config.keep_whole:
             with self.part("keeping objects whole"):
-                stacks = [kept_whole(models, scene, one.layers) for scene, one in zip(scenes, made, strict=True)]
-                self.results.decomposed = [replace(one, layers=stack) for one, stack in zip(made, stacks, strict=True)]
+                stacks = [
+                    kept_whole(models, scene, one.layers) for scene, one in zip(scenes, made, strict=True)
+                ]
+                self.results.decomposed = [
+                    replace(one, layers=stack) for one, stack in zip(made, stacks, strict=True)
+                ]
             seconds += self.results.seconds["keeping objects whole"]
             with self.part("scoring whole objects"):
                 self.results.bare = self.results.model

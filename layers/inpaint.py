@@ -24,7 +24,9 @@ def fill_smoothly(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
     rest, weight = colour - surface, known.astype(np.float32)[..., None]
     filled = _pull(rest * weight, weight)
     for _ in range(RELAXATIONS):
-        smooth = np.stack([uniform_filter(plane, 3, mode="nearest") for plane in np.moveaxis(filled, -1, 0)], -1)
+        smooth = np.stack(
+            [uniform_filter(plane, 3, mode="nearest") for plane in np.moveaxis(filled, -1, 0)], -1
+        )
         filled = np.where(known[..., None], rest, smooth)
     low, high = colour[known].min(0), colour[known].max(0)
     return np.where(known[..., None], colour, np.clip(filled + surface, low, high))
@@ -39,7 +41,9 @@ def _surface(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
     here = basis[known].astype(np.float64)
     # A little damping keeps the curved terms from running away where few pixels are known.
     damping = np.diag([0, 1e-4, 1e-4, 1e-3, 1e-3, 1e-3]) * len(here)
-    weights = np.linalg.solve(here.T @ here + damping + 1e-9 * np.eye(6), here.T @ colour[known].astype(np.float64))
+    weights = np.linalg.solve(
+        here.T @ here + damping + 1e-9 * np.eye(6), here.T @ colour[known].astype(np.float64)
+    )
     return (basis @ weights.astype(np.float32)).astype(np.float32)
 
 

@@ -187,7 +187,9 @@ def _measure(
     return _Parts(
         mass=np.array(mass),
         weight=np.array([ground.alpha[region == number].sum() for number in numbers]),
-        colour=np.array([np.average(picture[core], axis=0, weights=ground.alpha[core] + 1e-6) for core in cores]),
+        colour=np.array(
+            [np.average(picture[core], axis=0, weights=ground.alpha[core] + 1e-6) for core in cores]
+        ),
         gaps=np.array([[far[core].min() for core in cores] for far in distances]),
         area=region.size,
     )

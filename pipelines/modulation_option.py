@@ -24,7 +24,9 @@ class ModulationOption:
         changes; None keeps them in the host's memory. ``LayersPipeline.load`` with ``modulation_table=True`` never holds
         them at all. Turn it on before quantising or offloading. Raises InputError when it cannot be done.
         """
-        return ModulationTable(self.transformer, HostWeights() if folder is None else FolderWeights(Path(folder)))
+        return ModulationTable(
+            self.transformer, HostWeights() if folder is None else FolderWeights(Path(folder))
+        )
 
     def disable_modulation_table(self) -> None:
         """Puts the transformer's modulation weights back; nothing to do when there is no table."""
@@ -39,7 +41,9 @@ class ModulationOption:
         if table is not None:
             state = parent.lora_state_dict(pretrained_model_name_or_path_or_dict, **kwargs)
             keys = state[0] if isinstance(state, tuple) else state
-            if touched := [key for key in keys if any(f".{path}." in f".{key}" for path in table.sites.put_away)]:
+            if touched := [
+                key for key in keys if any(f".{path}." in f".{key}" for path in table.sites.put_away)
+            ]:
                 raise InputError(
                     f"This LoRA changes the modulation ({touched[0]}), which the table stands for; call "
                     "disable_modulation_table(), load the LoRA, then enable_modulation_table() without a folder."

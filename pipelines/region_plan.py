@@ -61,7 +61,9 @@ def parse_plan(answer: str | Mapping[str, Any], width: int, height: int) -> Regi
             continue
         x0, y0, x1, y1 = box
         if x1 <= x0 or y1 <= y0:
-            raise InputError(f"The planner's box of layer {number} is empty on the {width} x {height} canvas.")
+            raise InputError(
+                f"The planner's box of layer {number} is empty on the {width} x {height} canvas."
+            )
         layers.append(box)
     return RegionPlan(caption=caption, boxes=tuple(layers))
 

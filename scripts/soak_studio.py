@@ -82,7 +82,7 @@ class Visitor:
                 self.drop("broken.psd", data[: len(data) // 2])
         view = self.drop(name, data)
         document = view["id"]
-        state = self.call("decompose", document, 3, None, None, None, 2, self.rounds)
+        state = self.call("decompose", document, 3, None, None, None, None, 2, self.rounds)
         if state["status"] != "done":
             raise RuntimeError(f"decompose: {state['error']}")
         view = self.call("document", document)
@@ -112,7 +112,7 @@ class Visitor:
         """A long run, stopped by its visitor after a second."""
         timer = threading.Timer(1.0, lambda: self.call("cancel"))
         timer.start()
-        state = self.call("decompose", document, 4, None, None, None, 500, 0)
+        state = self.call("decompose", document, 4, None, None, None, None, 500, 0)
         timer.join()
         if state["status"] not in ("cancelled", "done"):
             raise RuntimeError(f"cancel: {state}")

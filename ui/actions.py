@@ -22,6 +22,7 @@ from ..layers.io import FORMATS, open_document, save_document
 from .arrange import place
 from .documents import Record, State
 from .guard import check_after, check_before
+from .previews import small_picture
 from .runs import Runs
 from .settings import StudioSettings
 from .view import view
@@ -83,6 +84,13 @@ class Studio(Runs):
             raise InputError(f"There is no example {shown(example)!r}.")
         return view(self.store.create(visitor, self._opened(open_document(path), example), example))
 
+    def example_picture(self, example: str) -> bytes:
+        """What an example looks like, as a small JPEG. Raises InputError for a name that is none."""
+        path = self._examples().get(example)
+        if path is None:
+            raise InputError(f"There is no example {shown(example)!r}.")
+        return small_picture(path)
+
     def document(self, visitor: str, document: str) -> dict[str, Any]:
         """The document as it is now."""
         return view(self.store.get(visitor, document))
@@ -103,10 +111,12 @@ class Studio(Runs):
         return self._change(visitor, document, _label(operations[0]), apply)
 
     def place(
-        self, visitor: str, document: str, layer: str, parent: str | None = None, index: int = 0
+        self, visitor: str, document: str, layers: list[str], parent: str | None = None, index: int = 0
     ) -> dict[str, Any]:
-        """Move a layer or group into a group (or the document) below the node that has that index there now."""
-        return self._change(visitor, document, "Reorder", lambda doc: place(doc, layer, parent, index))
+        """Move layers and groups, in the order they have, into a group (or the document) below the node that has that
+        index there now."""
+        label = "Reorder" if len(layers) == 1 else f"Reorder {len(layers)} layers"
+        return self._change(visitor, document, label, lambda doc: place(doc, layers, parent, index))
 
     def undo(self, visitor: str, document: str) -> dict[str, Any]:
         """Take the last step back."""

@@ -5,23 +5,27 @@ Pure functions from document to document, like those in ``layers.edits``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
 from ..layers.document import Group, Layer, LayeredImage, Node
-from ..layers.select import insert_at, node_at, replace_at
+from ..layers.select import Path, insert_at, node_at, replace_at
 
 MAX_NESTING = 16
 
 
-def place(doc: LayeredImage, selector: str, parent: str | None, index: int) -> LayeredImage:
-    """Move a node into the group ``parent`` (None: the document itself), below the node that is ``index`` there now.
+def place(doc: LayeredImage, selectors: Sequence[str], parent: str | None, index: int) -> LayeredImage:
+    """Move nodes into the group ``parent`` (None: the document itself), below the node that is ``index`` there now.
 
-    Raises InputError for a locked node or group, a parent that is no group or lies inside the node.
+    They come to lie together, in the order they have in the document; one that lies inside another of them goes with it.
+    Raises InputError for a locked node or group, and for a parent that is no group or lies inside one of the nodes.
     """
-    path = doc.find_path(selector)
-    node = node_at(doc.layers, path)
-    _refuse_locked(doc, path)
+    paths = _outermost(sorted({doc.find_path(selector) for selector in selectors}))
+    if not paths:
+        raise InputError("Name at least one layer to move.")
+    for path in paths:
+        _refuse_locked(doc, path)
     goal: tuple[int, ...] = ()
     inside: tuple[Node, ...] = doc.layers
     if parent is not None:
@@ -29,21 +33,25 @@ def place(doc: LayeredImage, selector: str, parent: str | None, index: int) -> L
         group = node_at(doc.layers, goal)
         if not isinstance(group, Group):
             raise InputError(f"{group.name!r} is a layer, not a group; layers go into groups only.")
-        if goal[: len(path)] == path:
-            raise InputError(f"The group {node.name!r} cannot go into itself.")
+        for path in paths:
+            if goal[: len(path)] == path:
+                raise InputError(f"The group {node_at(doc.layers, path).name!r} cannot go into itself.")
         if len(goal) >= MAX_NESTING:
             raise InputError(f"Groups are nested {MAX_NESTING} deep at most.")
         _refuse_locked(doc, goal)
         inside = group.layers
     if not 0 <= index <= len(inside):
         raise InputError(f"There is no place {index} here; the lowest is 0 and the highest {len(inside)}.")
-    target = (*goal, index)
-    # Taking the node away shifts what lies above it in the same group.
-    depth = len(path) - 1
-    removed = replace_at(doc.layers, path, lambda _: ())
-    if len(target) > depth and target[:depth] == path[:depth] and target[depth] > path[depth]:
-        target = (*target[:depth], target[depth] - 1, *target[depth + 1 :])
-    return doc.with_layers(insert_at(removed, target, (node,)))
+    moved = tuple(node_at(doc.layers, path) for path in paths)
+    goal_place = (*goal, index)
+    target, rest = list(goal_place), doc.layers
+    for path in reversed(paths):  # from the top, so that the paths of those below still hold
+        rest = replace_at(rest, path, lambda _: ())
+        # Taking the node away shifts what lies above it in the same group.
+        depth = len(path) - 1
+        if len(goal_place) > depth and goal_place[:depth] == path[:depth] and goal_place[depth] > path[depth]:
+            target[depth] -= 1
+    return doc.with_layers(insert_at(rest, tuple(target), moved))
 
 
 def put_above(doc: LayeredImage, selector: str | None, new: Node) -> LayeredImage:
@@ -81,6 +89,15 @@ def put_instead(doc: LayeredImage, selector: str, new: Node) -> LayeredImage:
         return (new.replace(**kept),)
 
     return doc.with_layers(replace_at(doc.layers, path, change))
+
+
+def _outermost(paths: Sequence[Path]) -> list[Path]:
+    """Sorted paths without those that lie inside another of them."""
+    found: list[Path] = []
+    for path in paths:
+        if not found or path[: len(found[-1])] != found[-1]:
+            found.append(path)
+    return found
 
 
 def _refuse_locked(doc: LayeredImage, path: tuple[int, ...]) -> None:

@@ -6,6 +6,7 @@ Knows Gradio and who asks; what an action does is the studio's business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import inspect
 import logging
@@ -26,6 +27,7 @@ COOKIE = "acetate_visitor"
 PLAIN = ("session", "open_example", "document", "edit", "place", "undo", "redo", "close", "cancel")
 RUNS = ("decompose", "generate", "complete", "extract", "watch")
 WATCH_SECONDS = 0.05
+"""How often a run is looked at while it lasts; its end is told at once."""
 _SECRET = re.compile(r"[A-Za-z0-9_-]{32,64}")
 UNKNOWN = "An error inside acetate; the log of the server says more."
 
@@ -104,15 +106,26 @@ def _run(studio: Studio, action: Callable[..., Job]) -> Callable[..., AsyncItera
             job = await asyncio.to_thread(lambda: action(visitor_of(request), **_named(action, values)))
         except Exception as error:
             raise _told(error) from None
-        seen = -1
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def end() -> None:
+            with contextlib.suppress(RuntimeError):  # the server has ended before the run: nobody listens
+                loop.call_soon_threadsafe(ended.set)
+
+        studio.worker.when_ended(job, end)
+        seen, shown = -1, None
         while True:
             finished = job.finished
-            if job.version != seen:
+            if finished or job.version != seen:
                 seen = job.version
-                yield studio.worker.snapshot(job)
+                state = studio.worker.snapshot(job)
+                # The pictures are nearly all of a state: they go out once.
+                state["preview"] = None if state["preview"] == shown else (shown := state["preview"])
+                yield state
             if finished:
                 return
-            await asyncio.sleep(WATCH_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), WATCH_SECONDS)
 
     return _signature(action, endpoint)
 

@@ -42,6 +42,8 @@ class Job:
     document: str | None = None
     error: str | None = None
     version: int = 0
+    on_end: list[Callable[[], None]] = field(default_factory=list)
+    """Called when it has ended, from whatever thread ends it; see ``Worker.when_ended``."""
     stopped_at: float | None = None
     ended_at: float | None = None
 
@@ -53,6 +55,11 @@ class Job:
     def show(self, preview: list[str]) -> None:
         self.preview = preview
         self.version += 1
+
+    def check(self) -> None:
+        """Raise Cancelled where the run was stopped too late for the model to notice: what it made is not wanted."""
+        if self.cancel.is_set():
+            raise Cancelled("The run was stopped.")
 
     @property
     def finished(self) -> bool:
@@ -99,6 +106,14 @@ class Worker:
         if found is None or not isinstance(job, str) or found.id != job:
             raise InputError("There is no such run.")
         return found
+
+    def when_ended(self, job: Job, call: Callable[[], None]) -> None:
+        """Have ``call`` made as soon as the job ends, at once where it has."""
+        with self._changed:
+            if not job.finished:
+                job.on_end.append(call)
+                return
+        call()
 
     def cancel(self, owner: str) -> bool:
         """Stop the visitor's job; False when there was none. A running one ends before its next block."""
@@ -179,11 +194,15 @@ class Worker:
             self._end(job, "done")
 
     def _end(self, job: Job, status: Status, error: str | None = None) -> None:
-        job.error = error
-        job.preview = []
-        job.ended_at = time.monotonic()
-        job.status = status
-        job.version += 1
+        with self._changed:
+            job.error = error
+            job.preview = []
+            job.ended_at = time.monotonic()
+            job.status = status
+            job.version += 1
+            calls, job.on_end = job.on_end, []
+        for call in calls:
+            call()
 
     def _touch_queue(self) -> None:
         """Those who watch a waiting job see its new position."""

@@ -1,10 +1,12 @@
-"""Small pictures of a run's layers while it lasts, as long as they cost little. Knows jobs and steps, nothing of tasks."""
+"""Small pictures: of a run's layers while it lasts, as long as they cost little, and of files. Knows jobs and steps only."""
 
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -44,3 +46,15 @@ def data_url(picture: Image.Image, side: int = PREVIEW_SIDE) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@functools.cache
+def small_picture(path: Path, side: int = PREVIEW_SIDE) -> bytes:
+    """A JPEG, at most ``side`` pixels a side, of one of the studio's own files; made once."""
+    with Image.open(path) as picture:
+        picture.draft("RGB", (2 * side, 2 * side))
+        small = picture.convert("RGB")
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=86)
+    return buffer.getvalue()

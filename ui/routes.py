@@ -1,4 +1,5 @@
-"""What the page fetches beside the API: its own files and the pixels of layers; and the cookie that tells visitors apart.
+"""What the page asks beside the API: its own files, the pixels of layers, small pictures of the examples, a quick
+cancel; and the cookie that tells visitors apart.
 
 Knows HTTP; every route is scoped to the visitor and closed to those who have not logged in.
 """
@@ -62,10 +63,28 @@ def add_routes(app: Any, studio: Studio, is_known: Callable[[Any], bool]) -> Non
             data, headers["Content-Encoding"] = gzip.compress(data, 1), "gzip"
         return Response(data, media_type="application/octet-stream", headers=headers)
 
-    for endpoint in (files, pixels):
+    def example(request: Any) -> Any:
+        if not is_known(request):
+            return Response("Log in first.", 401)
+        try:
+            data = studio.example_picture(request.path_params["name"])
+        except InputError as error:
+            return Response(str(error), 404)
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    def cancel(request: Any) -> Any:
+        """``/cancel`` without the queue of the API in between: whoever cancels does not want to wait."""
+        if not is_known(request):
+            return Response("Log in first.", 401)
+        visitor = visitor_of(SimpleNamespace(cookies=request.cookies, session_hash=None))
+        return studio.cancel(visitor)
+
+    for endpoint in (files, pixels, example, cancel):
         endpoint.__annotations__ = {"request": Request}
-    app.add_api_route("/acetate/{version}/{name}", files, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/acetate/examples/{name}", example, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/acetate/cancel", cancel, methods=["POST"], include_in_schema=False)
     app.add_api_route("/acetate/pixels/{document}/{digest}", pixels, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/acetate/{version}/{name}", files, methods=["GET"], include_in_schema=False)
 
 
 class VisitorCookie:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..api import AUTO_LAYERS
+from ..api import AUTO_LAYERS, check_layer_prompts
 from ..errors import InputError
 from ..layers.document import Box
 from . import tasks, tasks_layers
@@ -33,15 +33,21 @@ class Runs:
         layers: int | None = 4,
         layer: str | None = None,
         prompt: str | None = None,
+        layer_prompts: list[str | None] | None = None,
         model: str | None = None,
         steps: int | None = None,
         seed: int = 0,
     ) -> Job:
         """Take the flattened document apart into so many layers, or as many as it takes where ``layers`` is null; with
-        ``layer`` that layer alone, which becomes a group."""
+        ``layer`` that layer alone, which becomes a group. Layer prompts name the layers from the background up and are told
+        to the model, which was not trained to follow them here."""
         record = self._grown(visitor, document)
-        settings = {**self._run(model, steps, seed), "prompt": prompt or None}
         shown = self._check_layers(layers, model)
+        settings = {
+            **self._run(model, steps, seed),
+            "prompt": prompt or None,
+            "layer_prompts": check_layer_prompts(layer_prompts or [], shown) or [],
+        }
         if layer is None:
             work, task = tasks.take_apart(record, layers, shown, settings), "Image to layers"
         else:

@@ -32,6 +32,7 @@ def take_apart(
         before = record.state
         picture = flat_picture(before.doc)
         doc = decompose(picture, layers or "auto", **settings, **told(job, shown))
+        job.check()
         record.commit(State(doc=doc, source=to_depth(picture.pixels, 8), label="Image to layers"))
         return record.id
 
@@ -51,8 +52,12 @@ def split_again(
         parts = decompose(
             layer_picture(record.state.doc, layer), layers or "auto", **settings, **told(job, shown)
         )
-        names = [f"{layer.name[:240]}, part {number}" for number in range(1, len(parts.leaves()) + 1)]
+        names = [
+            part.name if part.provenance.prompt else f"{layer.name[:240]}, part {number}"
+            for number, part in enumerate(parts.leaves(), start=1)
+        ]
         group = parts_group(layer, parts, names)
+        job.check()
         record.change(f"Split {layer.name[:60]}", lambda doc: put_instead(doc, layer_id, group))
         return record.id
 
@@ -66,6 +71,7 @@ def make(store: Store, owner: str, name: str, settings: dict[str, Any]) -> Calla
         from ..api import generate
 
         doc = generate(**settings, **told(job, settings["layers"]))
+        job.check()
         return store.create(owner, State(doc=doc, label="Text to layers"), name).id
 
     return work

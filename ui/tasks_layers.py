@@ -51,6 +51,7 @@ def fit_layer(
         if not made.pixels[..., 3].any():
             raise InputError("The model left the layer empty: try other words, another box or another seed.")
         fresh = made.replace(pixels=to_depth(made.pixels, doc.depth), id="")
+        job.check()
         _put(record, fresh, layer_id, where, prompt)
         return record.id
 
@@ -73,6 +74,7 @@ def lift(record: Record, layer_id: str | None, box: Box, settings: dict[str, Any
         if layer_id is None:
             picture = flat_picture(before.doc)
             parts = extract(picture, box=_within(box, before.doc.box), **settings, **told(job, 2))
+            job.check()
             record.commit(State(doc=parts, source=to_depth(picture.pixels, 8), label="Lift an object"))
             return record.id
         layer = free_layer(before.doc, layer_id)
@@ -80,6 +82,7 @@ def lift(record: Record, layer_id: str | None, box: Box, settings: dict[str, Any
             layer_picture(before.doc, layer), box=_within(box, layer.box), **settings, **told(job, 2)
         )
         group = parts_group(layer, parts, LIFTED)
+        job.check()
         record.change(f"Lift from {layer.name[:60]}", lambda doc: put_instead(doc, layer_id, group))
         return record.id
 

@@ -20,5 +20,7 @@ def unpack_latents(tokens: torch.Tensor, height: int, width: int, patch: int) ->
     batch, count, channels = tokens.shape
     if count != height * width:
         raise ValueError(f"{count} tokens are not a grid of {height} x {width}")
-    patches = tokens.reshape(batch, height, width, channels // patch**2, patch, patch).permute(0, 3, 1, 4, 2, 5)
+    patches = tokens.reshape(batch, height, width, channels // patch**2, patch, patch).permute(
+        0, 3, 1, 4, 2, 5
+    )
     return patches.reshape(batch, channels // patch**2, height * patch, width * patch)

@@ -133,7 +133,9 @@ class ModulationTable:
         device, dtype = first.device, self.transformer.dtype
         step = len(first) // 2 if self.sites.paired else len(first)
         places = [sample, sample + step] if self.sites.paired else [sample]
-        own = [a[places] if i in self.sites.conditions and a is not None else a for i, a in enumerate(arguments)]
+        own = [
+            a[places] if i in self.sites.conditions and a is not None else a for i, a in enumerate(arguments)
+        ]
         calls = [[time, *own[1:]] for time in self._times_for(own[0])]
         given = [[call[i] for i in self.sites.conditions if call[i] is not None] for call in calls]
         keys = torch.cat([_key(one, self.sites.paired) for one in given])
@@ -223,7 +225,9 @@ def _key(conditions: list[torch.Tensor], paired: bool) -> torch.Tensor:
 
 def _check(path: str, module: nn.Module) -> None:
     if any(hasattr(one, "_hf_hook") or hasattr(one, "_diffusers_hook") for one in module.modules()):
-        raise InputError(f"{path} is offloaded; turn the modulation table on before offloading the transformer.")
+        raise InputError(
+            f"{path} is offloaded; turn the modulation table on before offloading the transformer."
+        )
     for parameter in module.parameters():
         if not parameter.is_floating_point() or type(parameter) is not nn.Parameter:
             raise InputError(

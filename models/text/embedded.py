@@ -113,7 +113,9 @@ class EmbeddedTextEncoder:
         rows = check_layer_prompts(prompts, layer_prompts)
         used = [i for i in range(len(rows[0])) if any(row[i] is not None for row in rows)]
         scene = self.tokenize(prompts)
-        layers = self.tokenize([row[i] or "" for row in rows for i in used], LAYER_TOKENS) if used else scene[:0]
+        layers = (
+            self.tokenize([row[i] or "" for row in rows for i in used], LAYER_TOKENS) if used else scene[:0]
+        )
         return self.encode_ids(
             scene, layers.view(len(rows), len(used), LAYER_TOKENS) if used else None, [i + 1 for i in used]
         )

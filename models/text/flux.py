@@ -36,7 +36,9 @@ class FluxTextEncoder:
         rows = check_layer_prompts(prompts, layer_prompts)
         texts = [join_prompts(prompt, row) for prompt, row in zip(prompts, rows, strict=True)]
         long, short = (
-            tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+            tokenizer(
+                texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            ).input_ids
             for tokenizer, length in ((self.tokenizer_2, self.max_tokens), (self.tokenizer, CLIP_TOKENS))
         )
         embeds = self.encoder_2(long.to(self.encoder_2.device), output_hidden_states=False)[0]

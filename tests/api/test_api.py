@@ -161,13 +161,40 @@ def test_auto_keeps_only_layers_that_hold_something(tiny_checkpoint: Path) -> No
         acetate.decompose(picture, "many", model=str(tiny_checkpoint))  # type: ignore[arg-type]
 
 
-def test_the_best_of_some_tries_is_one_of_them_and_the_nearest(pixels: np.ndarray, tiny_checkpoint: Path) -> None:
+def test_layer_prompts_reach_the_model_and_name_the_layers(pixels: np.ndarray, tiny_checkpoint: Path) -> None:
+    """From the background up; blanks say nothing; other words give other layers, and all still equal the picture."""
+    run = partial(acetate.decompose, pixels, 3, model=str(tiny_checkpoint), seed=4)
+    plain, blank = run(), run(layer_prompts=["", None, "  "])
+    told = run(layer_prompts=["the sky", None, " a red  fish "])
+    other = run(layer_prompts=["the sky", None, "a blue star"])
+    assert [layer.name for layer in told.leaves()] == ["the sky", "Layer 1", "a red fish"]
+    assert [layer.provenance.prompt for layer in told.leaves()] == ["the sky", None, "a red  fish"]
+    assert told.metadata["arguments"]["layer_prompts"] == ["the sky", None, "a red  fish"]
+    assert [layer.name for layer in plain.leaves()] == ["Background", "Layer 1", "Layer 2"]
+    same = [np.array_equal(a.pixels, b.pixels) for a, b in zip(plain.leaves(), blank.leaves(), strict=True)]
+    assert all(same) and "layer_prompts" not in blank.metadata["arguments"]
+    for document in (plain, told, other):
+        assert largest_error(document, pixels) <= 1
+    reports = [one.metadata["report"]["recomposition"]["before"] for one in (plain, told, other)]
+    assert len({report["psnr"] for report in reports}) == 3
+    with pytest.raises(InputError, match="4 layers are described, but only 3"):
+        run(layer_prompts=["a", "b", "c", "d"])
+    for wrong in ("a fish", ["a", 3]):
+        with pytest.raises(InputError, match="a list with a text"):
+            run(layer_prompts=wrong)
+
+
+def test_the_best_of_some_tries_is_one_of_them_and_the_nearest(
+    pixels: np.ndarray, tiny_checkpoint: Path
+) -> None:
     run = partial(acetate.decompose, pixels, layers=2, model=str(tiny_checkpoint), size="model")
     alone = [run(seed=seed) for seed in (5, 6, 7)]
     best = run(seed=5, best_of=3)
     errors = [one.metadata["report"]["recomposition"]["before"]["psnr"] for one in alone]
     chosen = int(np.argmax(errors))
     assert best.metadata["seed"] == 5 + chosen
-    assert best.metadata["report"]["recomposition"]["before"]["psnr"] == pytest.approx(errors[chosen], abs=0.05)
+    assert best.metadata["report"]["recomposition"]["before"]["psnr"] == pytest.approx(
+        errors[chosen], abs=0.05
+    )
     with pytest.raises(InputError, match="between 1 and 16"):
         run(best_of=0)

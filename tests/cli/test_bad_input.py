@@ -110,7 +110,9 @@ def test_impossible_numbers_of_layers(
 
 
 def test_a_number_that_is_none(run: Run, out: Path, picture: Path) -> None:
-    check_refused(run, out, "decompose", picture, "-n", "four", "-o", out, says="invalid number or auto value: 'four'")
+    check_refused(
+        run, out, "decompose", picture, "-n", "four", "-o", out, says="invalid number or auto value: 'four'"
+    )
 
 
 @pytest.mark.parametrize(

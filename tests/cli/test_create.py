@@ -43,6 +43,20 @@ def test_decompose_writes_what_holds_no_layers_too(
         assert "one flat picture" in outcome.complaint
 
 
+def test_layer_prompts_name_the_layers(
+    run: Run, picture: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """From the background up, an empty one leaves its layer open; one too many is said before the model runs."""
+    out = tmp_path / "named.ora"
+    words = [part for text in ("the sky", "", "a red fish") for part in ("--layer-prompt", text)]
+    assert run("decompose", picture, "-n", 3, *words, "--model", tiny_checkpoint, "-o", out).status == 0
+    assert [layer.name for layer in LayeredImage.open(out).leaves()] == ["the sky", "Layer 1", "a red fish"]
+    outcome = run(
+        "decompose", picture, "-n", 2, *words, "--model", tiny_checkpoint, "-o", tmp_path / "no.psd"
+    )
+    assert outcome.status != 0 and "3 layers are described, but only 2 are made" in outcome.complaint
+
+
 def test_the_report_tells_what_was_done(
     run: Run, picture: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -19,13 +19,18 @@ from acetate.errors import InputError
 @pytest.fixture
 def small() -> Atlas:
     pixels = np.random.default_rng(0).integers(0, 256, (3, CELL, CELL, 4), np.uint8)
-    return Atlas(pixels=pixels, sprites=tuple(Sprite(name=f"n{k}", kind="shape", tinted=k == 1) for k in range(3)))
+    return Atlas(
+        pixels=pixels, sprites=tuple(Sprite(name=f"n{k}", kind="shape", tinted=k == 1) for k in range(3))
+    )
 
 
 def test_the_order_of_sprites_is_fixed(atlas: Atlas) -> None:
     listed = "\n".join(f"{s.kind}:{s.name}:{s.tinted}" for s in atlas.sprites)
     assert atlas.pixels.shape == (1591, CELL, CELL, 4)
-    assert hashlib.sha256(listed.encode()).hexdigest() == "7a77f22aae1972c2ffa3877c298949ca6793424e2b5244764cde5bc4456490f0"
+    assert (
+        hashlib.sha256(listed.encode()).hexdigest()
+        == "7a77f22aae1972c2ffa3877c298949ca6793424e2b5244764cde5bc4456490f0"
+    )
     assert (atlas.pixels[..., :3] <= atlas.pixels[..., 3:]).all()
 
 
@@ -51,7 +56,9 @@ def test_hostile_files_are_refused(small: Atlas, tmp_path: Path) -> None:
     names = np.frombuffer(b'[["n", "shape", true]]', np.uint8)
     cell: np.ndarray = np.zeros((1, CELL, CELL, 4), np.uint8)
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**9, CELL, CELL, 4)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (10**9, CELL, CELL, 4)}
+    )
     lying = io.BytesIO()
     with zipfile.ZipFile(lying, "w") as file:
         file.writestr("pixels.npy", header.getvalue())

@@ -81,7 +81,9 @@ def test_a_share_picks_its_part_of_a_batch_and_one_kind_does_not_move_another(ba
         (Degradation(jpeg_share=1, quality=(90, 90)), 1.0),
     ],
 )
-def test_a_batch_is_damaged_as_its_pictures_are(batch: torch.Tensor, settings: Degradation, mean: float) -> None:
+def test_a_batch_is_damaged_as_its_pictures_are(
+    batch: torch.Tensor, settings: Degradation, mean: float
+) -> None:
     damaged = degrade_batch(batch, settings, seeded(1)).movedim(1, -1).numpy() * 255
     for given, ours in zip(batch, damaged, strict=True):
         levels = (given.movedim(0, -1).numpy() * 255).round().astype(np.uint8)

@@ -75,7 +75,9 @@ def test_a_rim_does_not_thin_out_where_the_canvas_ends(atlas: Atlas, square: Pla
 
 
 def test_a_vignette_darkens_the_corners_of_the_background_alone(atlas: Atlas, square: Placed) -> None:
-    scene = Scene(background=replace(SceneSampler(atlas).scene(1, 0).background, kind="flat"), objects=(square,))
+    scene = Scene(
+        background=replace(SceneSampler(atlas).scene(1, 0).background, kind="flat"), objects=(square,)
+    )
     dark = replace(scene, background=replace(scene.background, vignette=(0.5, 2.0)))
     batch = Renderer(atlas).render([scene, dark], 48, 96)
     share = batch.layers[1, 0, :3] / batch.layers[0, 0, :3]

@@ -20,11 +20,15 @@ def disc(x: float, y: float, radius: float) -> np.ndarray:
 def wall() -> np.ndarray:
     """A soft gradient, (H, W, 3)."""
     along = np.linspace(0, 1, SIDE, dtype=np.float32)[:, None, None]
-    return np.broadcast_to((1 - along) * (0.3, 0.6, 0.9) + along * (0.2, 0.3, 0.7), (SIDE, SIDE, 3)).astype(np.float32)
+    return np.broadcast_to((1 - along) * (0.3, 0.6, 0.9) + along * (0.2, 0.3, 0.7), (SIDE, SIDE, 3)).astype(
+        np.float32
+    )
 
 
 def layer(colour: tuple[float, float, float], alpha: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.broadcast_to(colour, (*alpha.shape, 3)), alpha[..., None]], -1).astype(np.float32)
+    return np.concatenate([np.broadcast_to(colour, (*alpha.shape, 3)), alpha[..., None]], -1).astype(
+        np.float32
+    )
 
 
 def over(stack: list[np.ndarray]) -> np.ndarray:
@@ -39,7 +43,11 @@ RED, GREEN = (0.9, 0.2, 0.1), (0.1, 0.8, 0.3)
 
 @pytest.fixture
 def truth() -> list[np.ndarray]:
-    return [layer((0, 0, 0), np.ones((SIDE, SIDE))), layer(RED, disc(26, 30, 14)), layer(GREEN, disc(68, 66, 16))]
+    return [
+        layer((0, 0, 0), np.ones((SIDE, SIDE))),
+        layer(RED, disc(26, 30, 14)),
+        layer(GREEN, disc(68, 66, 16)),
+    ]
 
 
 @pytest.fixture
@@ -123,7 +131,9 @@ def test_nothing_to_do_means_nothing_done() -> None:
 def test_documents_keep_their_names_and_order(torn: tuple[np.ndarray, np.ndarray]) -> None:
     layers, picture = torn
     names = ("Background", "one", "two")
-    stack = [Layer(pixels=np.uint8(pixels * 255 + 0.5), name=n) for pixels, n in zip(layers, names, strict=True)]
+    stack = [
+        Layer(pixels=np.uint8(pixels * 255 + 0.5), name=n) for pixels, n in zip(layers, names, strict=True)
+    ]
     document = LayeredImage(width=SIDE, height=SIDE, layers=tuple(stack))
     opaque = np.concatenate([picture, np.ones((SIDE, SIDE, 1), np.float32)], -1)
     found = keep_whole(document, opaque)

@@ -182,7 +182,9 @@ def test_only_pictures_of_the_old_manifest_are_removed(tmp_path: Path) -> None:
 def test_writes_that_are_flushed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
     sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda one: (flushed.append(os.readlink(f"/proc/self/fd/{one}")), sync(one)))
+    monkeypatch.setattr(
+        os, "fsync", lambda one: (flushed.append(os.readlink(f"/proc/self/fd/{one}")), sync(one))
+    )
     (tmp_path / "inner").mkdir()
     with flushed_together(tmp_path):
         for name in ("a", "inner/b"):

@@ -32,9 +32,7 @@ PUBLISHED = {
 def make_vae(channels: int = 3) -> AutoencoderKL:
     torch.manual_seed(2)
     small = {"block_out_channels": [8] * 4, "layers_per_block": 1, "norm_num_groups": 4}
-    return AutoencoderKL(
-        **{**PUBLISHED, **small, "in_channels": channels, "out_channels": channels}
-    ).eval()
+    return AutoencoderKL(**{**PUBLISHED, **small, "in_channels": channels, "out_channels": channels}).eval()
 
 
 def pixels(batch: int = 2, channels: int = 4) -> torch.Tensor:
@@ -103,9 +101,7 @@ def test_loading_the_published_folder(tmp_path: Path) -> None:
     vae = make_vae(4)
     vae.save_pretrained(tmp_path)
     codec = KLRGBACodec.from_folder(tmp_path)
-    torch.testing.assert_close(
-        codec.encode(pixels()), KLRGBACodec(vae).encode(pixels()), rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(codec.encode(pixels()), KLRGBACodec(vae).encode(pixels()), rtol=0, atol=1e-6)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "layers_per_block": 2}))
     with pytest.raises(InputError, match=r"lack encoder.*copy the VAE's whole folder again"):

@@ -285,5 +285,3 @@ def test_full_size_inventory_and_what_a_table_saves() -> None:
     )
     rows = sum(shapes[f"{site.linear}.bias"][0] for site in sites.sites)
     assert (gone - 28 * rows) / count_parameters(shapes) == pytest.approx(0.275, abs=5e-3)
-
-

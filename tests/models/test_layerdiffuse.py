@@ -150,9 +150,7 @@ def test_any_size_of_the_vae_decodes_and_keeps_its_gradients() -> None:
     for height, width in ((8, 8), (24, 40), (32, 48)):
         latents = codec.encode(pixels(2, height, width))
         assert codec.decode(latents).shape == (2, 4, height, width)
-        torch.testing.assert_close(
-            codec.decode(latents)[1:], codec.decode(latents[1:]), rtol=0, atol=1e-6
-        )
+        torch.testing.assert_close(codec.decode(latents)[1:], codec.decode(latents[1:]), rtol=0, atol=1e-6)
     with torch.enable_grad():
         x = pixels().requires_grad_()
         codec.decode(codec.encode(x), clamp=False).sum().backward()

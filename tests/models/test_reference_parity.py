@@ -49,8 +49,14 @@ class _Nothing:
 class _Perceptron(torch.nn.Sequential):
     """torchvision's MLP of two layers, by what its documentation says it is."""
 
-    def __init__(self, width: int, hidden: list[int], activation_layer: Any, dropout: float, inplace: Any) -> None:
-        first, last, drop = torch.nn.Linear(width, hidden[0]), torch.nn.Linear(*hidden), torch.nn.Dropout(dropout)
+    def __init__(
+        self, width: int, hidden: list[int], activation_layer: Any, dropout: float, inplace: Any
+    ) -> None:
+        first, last, drop = (
+            torch.nn.Linear(width, hidden[0]),
+            torch.nn.Linear(*hidden),
+            torch.nn.Dropout(dropout),
+        )
         super().__init__(first, activation_layer(), drop, last, torch.nn.Dropout(dropout))
 
 
@@ -124,7 +130,9 @@ def test_sdxl_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, picture: np.
     offset = randomise(reference.LatentTransparencyOffsetEncoder(), 1)
     for p in offset.blocks[16].parameters():
         p.mul_(3e-3)  # 300 times this is an offset of order one
-    paths = [tmp_path / f"ld_diffusers_sdxl_vae_transparent_{part}.safetensors" for part in ("decoder", "encoder")]
+    paths = [
+        tmp_path / f"ld_diffusers_sdxl_vae_transparent_{part}.safetensors" for part in ("decoder", "encoder")
+    ]
     for path, module in zip(paths, (unet, offset), strict=True):
         save_file(module.state_dict(), path)
     ours = LayerDiffuseCodec.from_file(paths[0], vae, encoder=paths[1])
@@ -236,7 +244,8 @@ def test_art_transformer(tmp_path: Path) -> None:
     boxes: list[Any] = [(0, 0, 128, 96), (0, 0, 128, 96), (16, 32, 96, 80), None, (64, 0, 128, 48)]
     kept = [number for number, box in enumerate(boxes) if box is not None]
     frames = [
-        Frame(role=Role.LAYER, index=number, box=tuple(side // 16 for side in boxes[number])) for number in kept
+        Frame(role=Role.LAYER, index=number, box=tuple(side // 16 for side in boxes[number]))
+        for number in kept
     ]
     layout = Layout(height=6, width=8, frames=tuple(frames))
     generator = torch.Generator().manual_seed(1)

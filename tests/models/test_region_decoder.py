@@ -72,7 +72,9 @@ def test_its_file(tmp_path: Path) -> None:
     torch.save({"model": decoder.state_dict()}, path)
     again = RegionDecoder.from_file(path, **SMALL)
     assert torch.equal(again(latents, layout((0, None))), decoder(latents, layout((0, None))))
-    with pytest.raises(InputError, match=r"transparent_decoder_ckpt\.pt lack decoder\.encoder\.layers\.encoder_layer_2"):
+    with pytest.raises(
+        InputError, match=r"transparent_decoder_ckpt\.pt lack decoder\.encoder\.layers\.encoder_layer_2"
+    ):
         RegionDecoder.from_file(path, **{**SMALL, "layers": 3})
     with pytest.raises(InputError, match="no place for"):
         RegionDecoder.from_file(path, **{**SMALL, "layers": 1})

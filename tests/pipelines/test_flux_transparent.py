@@ -95,7 +95,9 @@ def test_equals_flux_pipeline_with_a_four_channel_vae() -> None:
     given = parts(4)
     pipeline = quiet(FluxTransparentImagePipeline(**given))
     assert isinstance(pipeline.codec, KLRGBACodec)
-    stock = quiet(FluxPipeline(text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None, **given))
+    stock = quiet(
+        FluxPipeline(text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None, **given)
+    )
     packed = FluxPipeline._pack_latents(noise()[None], 1, 16, 4, 6)
     expected = stock(
         **embeds(), **SIZE, num_inference_steps=3, guidance_scale=3.5, latents=packed, output_type="np"

@@ -102,9 +102,7 @@ def test_group_offload_after_the_table(decompose: Any, picture: Any) -> None:
     plain = decompose(picture(), **CALL).images[0]
     decompose.enable_modulation_table()
     cpu = torch.device("cpu")
-    decompose.transformer.enable_group_offload(
-        cpu, cpu, offload_type="block_level", num_blocks_per_group=1
-    )
+    decompose.transformer.enable_group_offload(cpu, cpu, offload_type="block_level", num_blocks_per_group=1)
     np.testing.assert_allclose(decompose(picture(), **CALL).images[0], plain, atol=1e-5)
 
 

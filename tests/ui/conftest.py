@@ -17,6 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # makes studio_scenes importable by the tests beside it
 
+import studio_scenes
 from studio_scenes import poster, twenty_layers
 
 from acetate.layers.document import LayeredImage
@@ -129,3 +130,9 @@ def twenty(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[LayeredImage,
     folder = tmp_path_factory.mktemp("twenty")
     documents = [twenty_layers(first) for first in (0, 13)]
     return [(doc, doc.save(folder / f"twenty-{n}.zip")) for n, doc in enumerate(documents)]
+
+
+@pytest.fixture
+def squares(tmp_path: Path) -> Path:
+    """Three squares on a ground, 120 x 100."""
+    return studio_scenes.squares().save(tmp_path / "squares.zip")

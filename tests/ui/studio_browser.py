@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from acetate.layers.composite import flatten_array
 from acetate.layers.document import LayeredImage
 from acetate.ui.actions import Studio
 
@@ -86,3 +87,18 @@ def drag(page: Any, start: tuple[float, float], end: tuple[float, float], *, ste
     page.mouse.move(*on_stage(page, *end), steps=steps)
     page.mouse.up()
     settle(page)
+
+
+def press(page: Any, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+        settle(page)
+
+
+def button(page: Any, name: str) -> Any:
+    return page.get_by_role("button", name=name)
+
+
+def agree(page: Any, served: Served) -> None:
+    """The canvas shows what the server has."""
+    assert difference(canvas(page), flatten_array(document(page, served))) <= 1

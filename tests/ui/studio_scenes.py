@@ -9,6 +9,7 @@ from acetate.layers.blend import BlendMode
 from acetate.layers.document import Group, Layer, LayeredImage, Mask, Node
 
 SIDE = 96
+COLOURS = {"Ground": (240, 240, 240), "Red": (220, 30, 40), "Green": (30, 160, 60), "Blue": (40, 60, 210)}
 MODES = [mode for mode in BlendMode if mode is not BlendMode.PASS_THROUGH]
 
 
@@ -66,3 +67,13 @@ def twenty_layers(first: int = 0) -> LayeredImage:
     plain = Group(layers=(*layers[12:15], passing), name="Outer")
     nodes = (*layers[:6], isolated, plain, *layers[15:])
     return LayeredImage(width=SIDE, height=SIDE, layers=nodes)
+
+
+def squares() -> LayeredImage:
+    """Three squares on a ground, 120 x 100."""
+    layers = []
+    for number, (name, colour) in enumerate(COLOURS.items()):
+        size, offset = ((120, 100), (0, 0)) if name == "Ground" else ((24, 24), (10 + 30 * (number - 1), 10))
+        pixels = np.array(Image.new("RGBA", size, (*colour, 255)))
+        layers.append(Layer(pixels=pixels, name=name, offset=offset))
+    return LayeredImage(width=120, height=100, layers=tuple(layers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,7 @@ def test_every_place_in_the_tree_can_be_reached_and_left() -> None:
             inside = doc.layers if parent is None else doc.find(parent).layers  # type: ignore[union-attr]
             for index in (0, len(inside)):
                 try:
-                    moved = place(doc, node, parent, index)
+                    moved = place(doc, [node], parent, index)
                 except InputError as error:
                     assert "cannot go into itself" in str(error)
                     continue
@@ -280,6 +281,63 @@ def test_every_place_in_the_tree_can_be_reached_and_left() -> None:
                 assert len(path) == (1 if parent is None else len(moved.find_path(parent)) + 1)
                 assert at[0 if index == 0 else -1].id == node
     assert moves > 100
+
+
+def test_several_nodes_go_together_and_keep_their_order() -> None:
+    """Any two or three nodes to any place: they lie there together, bottom to top as before; all else keeps its order."""
+    doc = twenty_layers()
+    every = [node.id for _, node in doc.walk()]
+    groups = [None, *(node.id for _, node in doc.walk() if isinstance(node, Group))]
+    rng, moves = random.Random(1), 0
+    for _ in range(400):
+        chosen = rng.sample(every, rng.choice((2, 3)))
+        outer = [
+            one
+            for one in every
+            if one in chosen and not any(_inside(doc, one, other) for other in chosen if other != one)
+        ]
+        parent = rng.choice(groups)
+        inside = doc.layers if parent is None else doc.find(parent).layers  # type: ignore[union-attr]
+        index = rng.randint(0, len(inside))
+        if parent is not None and any(parent == one or _inside(doc, parent, one) for one in outer):
+            with pytest.raises(InputError, match="cannot go into itself"):
+                place(doc, chosen, parent, index)
+            continue
+        moved = place(doc, chosen, parent, index)
+        moves += 1
+        at = moved.layers if parent is None else moved.find(parent).layers  # type: ignore[union-attr]
+        below = [node.id for node in inside[:index] if node.id not in outer]
+        above = [node.id for node in inside[index:] if node.id not in outer]
+        assert [node.id for node in at] == [*below, *outer, *above]
+        taken = {node.id for one in outer for _, node in _subtree(doc, one)}
+        assert [n.id for _, n in moved.walk() if n.id not in taken] == [i for i in every if i not in taken]
+    assert moves > 200
+
+
+def _inside(doc: LayeredImage, node: str, group: str) -> bool:
+    path, outer = doc.find_path(node), doc.find_path(group)
+    return len(path) > len(outer) and path[: len(outer)] == outer
+
+
+def _subtree(doc: LayeredImage, node: str) -> Iterator[tuple[Any, Any]]:
+    root = doc.find_path(node)
+    return ((path, one) for path, one in doc.walk() if path[: len(root)] == root)
+
+
+def test_placing_several_is_one_step_of_undo(studio: Studio, tmp_path: Path) -> None:
+    path = twenty_layers().save(tmp_path / "twenty.zip")
+    view = studio.open_file("anna", path, "twenty.zip")
+    before = order(studio.store.get("anna", view["id"]).state.doc)
+    moved = studio.place("anna", view["id"], [view["layers"][0]["id"], view["layers"][2]["id"]], None, 4)
+    names = [node["name"] for node in view["layers"]]
+    assert [n["name"] for n in moved["layers"]][:4] == [names[1], names[3], names[0], names[2]]
+    assert moved["undo"] == "Reorder 2 layers"
+    studio.undo("anna", view["id"])
+    assert order(studio.store.get("anna", view["id"]).state.doc) == before
+    studio.edit("anna", view["id"], [f"lock:{view['layers'][1]['id']}"])
+    for wrong, message in ((["#0", "#1"], "is locked"), ([], "at least one"), (["#0", "nobody"], "nobody")):
+        with pytest.raises(InputError, match=message):
+            studio.place("anna", view["id"], wrong, None, 0)
 
 
 def test_tidying_removes_old_exports(

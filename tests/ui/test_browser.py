@@ -74,17 +74,22 @@ def test_transparency_and_each_mode_alone(visitor: Callable[..., Any], tmp_path:
 def test_an_editing_session(
     visitor: Callable[..., Any], served: Served, poster_file: Path, tmp_path: Path
 ) -> None:
-    """Take apart, hide, drag, reorder, blend, rename, undo and redo ten steps, export, open in a new tab."""
+    """Take apart, hide, reorder, blend, rename, move, undo and redo ten steps, export, open in a new tab."""
     page = visitor()
     open_file(page, poster_file)
+    flat = canvas(page)
     page.get_by_role("spinbutton", name="Number of layers").fill("3")
     take_apart(page)
     assert names(page) == ["Layer 2", "Layer 1", "Background"]
+    assert difference(canvas(page), flat) <= 1  # the layers add up to the poster
     assert "recomposition before exact solve:" in page.locator(".badge").inner_text()
     assert difference(canvas(page), flatten_array(document(page, served))) <= 2
 
     row(page, "Layer 2").get_by_role("button", name="Hide").click()
+    settle(page)
+    assert not document(page, served).find("Layer 2").visible
     assert difference(canvas(page), flatten_array(document(page, served))) <= 2
+    assert difference(canvas(page), flat) > 2  # something is gone
     row(page, "Layer 2").get_by_role("button", name="Show").click()
     settle(page)
 
@@ -113,19 +118,21 @@ def test_an_editing_session(
     settle(page)
     page.keyboard.press("Control+g")
     settle(page)
-    page.keyboard.press("Control+z")
-    settle(page)
+    assert names(page)[1] == "Group" and page.locator(".row[aria-level='2']").count() == 1
     after = [node.name for _, node in document(page, served).walk()]
     picture = canvas(page)
     assert difference(picture, flatten_array(document(page, served))) <= 2
 
-    for _ in range(9):
+    for _ in range(10):
+        assert page.locator("[data-action=undo]").is_enabled()
         page.keyboard.press("Control+z")
         settle(page)
-    assert names(page) == ["poster"]
-    for _ in range(9):
+    assert names(page) == ["poster"] and page.locator("[data-action=undo]").is_disabled()
+    assert difference(canvas(page), flat) == 0
+    for _ in range(10):
         page.keyboard.press("Control+Shift+z")
         settle(page)
+    assert page.locator("[data-action=redo]").is_disabled()
     assert [node.name for _, node in document(page, served).walk()] == after
     assert difference(canvas(page), picture) == 0
 
@@ -193,7 +200,7 @@ def test_cancel_keeps_the_document_and_a_new_run_starts(
     page = visitor()
     open_file(page, poster_file)
     before = page.evaluate("acetate.view.version")
-    page.locator("summary").click()
+    page.locator(".advanced summary").click()
     page.locator("input[name=steps]").fill("50")
     pause(2)
     page.get_by_role("button", name="Take apart").click()

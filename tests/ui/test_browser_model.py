@@ -133,6 +133,36 @@ def test_parts_and_lifted_objects(visitor: Callable[..., Any], served: Served, p
     assert names(page) == ["Object", "Background"] and difference(canvas(page), before) <= 1
 
 
+def test_named_layers_of_a_picture(visitor: Callable[..., Any], served: Served, poster_file: Path) -> None:
+    """A row for each layer, lowest first; what is written outlasts changes of their number and becomes name and prompt."""
+    page = visitor()
+    open_file(page, poster_file)
+    page.get_by_text("Name the layers").click()
+    assert page.locator(".naming").get_by_text("no model here was trained to follow them").is_visible()
+    rows = page.locator(".naming li input")
+    assert rows.count() == 4 and rows.first.get_attribute("placeholder") == "Background"
+    page.get_by_label("Name of layer 3 from below").fill("一颗星")
+    page.get_by_role("spinbutton", name="Number of layers").fill("2")
+    assert rows.count() == 2
+    page.get_by_role("checkbox", name="auto").check()
+    assert rows.count() == 0 and page.get_by_text("Choose a number of layers").is_visible()
+    page.get_by_role("checkbox", name="auto").uncheck()
+    page.get_by_role("spinbutton", name="Number of layers").fill("3")
+    assert page.get_by_label("Name of layer 3 from below").input_value() == "一颗星"
+    page.get_by_label("Name of layer 1 from below").fill("the ground")
+    take_apart(page)
+    assert names(page) == ["一颗星", "Layer 1", "the ground"]
+    prompts = [layer.provenance.prompt for layer in document(page, served).leaves()]
+    assert prompts == ["the ground", None, "一颗星"]
+    assert difference(canvas(page), flatten_array(document(page, served))) <= 2
+
+    page.get_by_role("spinbutton", name="Number of layers").fill("1")
+    page.get_by_label("Name of layer 1 from below").fill("")
+    row(page, "一颗星").click()
+    act(page, page.get_by_role("button", name="Split this layer again"))
+    assert names(page)[:2] == ["一颗星", "一颗星, part 1"]
+
+
 def test_boxes_with_prompts_become_layers(visitor: Callable[..., Any], served: Served) -> None:
     """Two drawn boxes and a layer without one, each with its words; a box moved by its numbers and by its corner."""
     page = visitor()

@@ -8,27 +8,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from studio_browser import (
     Served,
+    agree,
+    button,
     canvas,
     difference,
     document,
     drag,
     names,
     open_file,
+    press,
     row,
     settle,
     take_apart,
 )  # fmt: skip
+from studio_scenes import COLOURS
 
 from acetate.layers.composite import flatten_array
-from acetate.layers.document import Layer, LayeredImage
+from acetate.layers.document import LayeredImage
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
-COLOURS = {"Ground": (240, 240, 240), "Red": (220, 30, 40), "Green": (30, 160, 60), "Blue": (40, 60, 210)}
 
 DROP = """([name, data]) => {
   const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), transfer = new DataTransfer();
@@ -47,31 +48,6 @@ OUTSIDE = """() => [...document.querySelectorAll('#acetate-studio :is(.bar, .pan
     const box = one.getBoundingClientRect(), pane = one.closest('.bar, .pane, .status').getBoundingClientRect();
     return box.left < pane.left - 1 || box.right > pane.right + 1 || box.width < 8;
   }).map((one) => one.outerHTML.slice(0, 120))"""
-
-
-@pytest.fixture
-def squares(tmp_path: Path) -> Path:
-    """Three squares on a ground, 120 x 100."""
-    layers = []
-    for number, (name, colour) in enumerate(COLOURS.items()):
-        size, offset = ((120, 100), (0, 0)) if name == "Ground" else ((24, 24), (10 + 30 * (number - 1), 10))
-        pixels = np.array(Image.new("RGBA", size, (*colour, 255)))
-        layers.append(Layer(pixels=pixels, name=name, offset=offset))
-    return LayeredImage(width=120, height=100, layers=tuple(layers)).save(tmp_path / "squares.zip")
-
-
-def agree(page: Any, served: Served) -> None:
-    assert difference(canvas(page), flatten_array(document(page, served))) <= 1
-
-
-def press(page: Any, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
-        settle(page)
-
-
-def button(page: Any, name: str) -> Any:
-    return page.get_by_role("button", name=name)
 
 
 def test_the_tools_of_the_layer_panel(visitor: Callable[..., Any], served: Served, squares: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,6 +40,8 @@ def test_open_take_apart_edit_export(client: Any, poster_file: Path) -> None:
     job.result(timeout=120)
     states = job.outputs()
     assert states[-1]["status"] == "done" and any(state["preview"] for state in states)
+    pictures = [state["preview"] for state in states if state["preview"] is not None]
+    assert all(one != other for one, other in itertools.pairwise(pictures))
     view = client.predict(document=view["id"], api_name="/document")
     layer = view["layers"][1]["id"]
     view = client.predict(document=view["id"], operations=[f"move:{layer},5,6"], api_name="/edit")
@@ -65,6 +71,40 @@ def test_another_session_has_no_access(client: Any, served: Served, poster_file:
         with pytest.raises(AppError, match="no such document"):
             other.predict(document=view["id"], api_name=name)
     other.close()
+
+
+def test_the_pages_own_cancel_stops_only_whose_cookie_it_is(served: Served, poster_file: Path) -> None:
+    import httpx
+
+    from acetate.ui.endpoints import COOKIE, visitor_of
+
+    address, studio = served
+    with httpx.Client(base_url=address) as http, httpx.Client(base_url=address) as other:
+        http.get("")
+        other.get("")
+        visitor = visitor_of(SimpleNamespace(cookies=dict(http.cookies), session_hash=None))
+        view = studio.open_file(visitor, poster_file, "poster.png")
+        job = studio.decompose(visitor, view["id"], 2, steps=1000)
+        assert COOKIE in http.cookies and http.get("acetate/cancel").status_code == 404
+        assert other.post("acetate/cancel").json() == {"cancelled": False}
+        assert httpx.post(f"{address}acetate/cancel").json() == {"cancelled": False}
+        assert not job.cancel.is_set()
+        assert http.post("acetate/cancel").json() == {"cancelled": True}
+        ended = threading.Event()
+        studio.worker.when_ended(job, ended.set)
+        assert ended.wait(60) and job.status == "cancelled"
+
+
+def test_examples_show_what_they_are(served: Served) -> None:
+    import httpx
+    from PIL import Image
+
+    for name in served[1].session("nobody")["examples"]:
+        answer = httpx.get(f"{served[0]}acetate/examples/{name}")
+        with Image.open(io.BytesIO(answer.content)) as picture:
+            assert max(picture.size) == 256 and picture.format == "JPEG" and answer.status_code == 200
+    for wrong in ("nothing", "..%2fpyproject", "poster.png"):
+        assert httpx.get(f"{served[0]}acetate/examples/{wrong}").status_code == 404
 
 
 def test_hostile_files_are_refused_and_leave_nothing(studio_files: Studio, tmp_path: Path) -> None:

@@ -78,8 +78,9 @@ def valid(document: str) -> dict[str, list[Any]]:
     run = [None, 1, 0]
     return {
         "session": [], "open_example": ["poster"], "document": [document], "edit": [document, ["hide:#0"]],
-        "place": [document, "#0", None, 0], "undo": [document], "redo": [document], "close": ["A" * 24], "cancel": [],
-        "decompose": [document, 2, None, None, *run], "generate": ["a fish", 2, ["a"], [None], 64, 64, *run],
+        "place": [document, ["#0"], None, 0], "undo": [document], "redo": [document], "close": ["A" * 24], "cancel": [],
+        "decompose": [document, 2, None, None, ["the sky", None], *run],
+        "generate": ["a fish", 2, ["a"], [None], 64, 64, *run],
         "complete": [document, "a", "#0", "above", None, None, *run], "extract": [document, [2, 2, 30, 30], None, *run],
         "watch": ["A" * 24], "open": [None], "export": [document, "png"],
     }  # fmt: skip

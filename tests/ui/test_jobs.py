@@ -91,3 +91,33 @@ def test_a_job_is_found_by_its_owner_only(worker: Worker) -> None:
     for owner, name in (("b", job.id), ("a", "x"), ("a", None)):
         with pytest.raises(InputError):
             worker.find(owner, name)
+
+
+def test_whoever_waits_is_told_of_the_end_at_once(worker: Worker) -> None:
+    """When it ends by itself, when it is cancelled before it began, and when it has ended already."""
+    work, told = Slow(), [threading.Event() for _ in range(3)]
+    running = worker.submit(Job(owner="a", task="t", work=work))
+    assert work.started.wait(5)
+    waiting = worker.submit(Job(owner="b", task="t", work=Slow()))
+    worker.when_ended(running, told[0].set)
+    worker.when_ended(waiting, told[1].set)
+    assert worker.cancel("b") and told[1].is_set() and not told[0].is_set()
+    work.release.set()
+    assert told[0].wait(5) and running.finished
+    worker.when_ended(running, told[2].set)
+    assert told[2].is_set() and running.on_end == []
+
+
+def test_what_was_cancelled_too_late_for_the_model_is_not_kept(worker: Worker) -> None:
+    kept, stop = [], threading.Event()
+
+    def work(job: Job) -> str:
+        stop.set()
+        assert job.cancel.wait(5)  # the model is done and did not notice
+        job.check()
+        kept.append(job)
+        return "document"
+
+    job = worker.submit(Job(owner="a", task="t", work=work))
+    assert stop.wait(5) and worker.cancel("a")
+    assert wait(job).status == "cancelled" and job.document is None and kept == []

@@ -2,6 +2,8 @@
 
 const root = new URL(".", document.baseURI).href;
 
+export const pictureOf = (example) => `${root}acetate/examples/${encodeURIComponent(example)}`;
+
 export class Refused extends Error {}
 
 // Calls onMessage for every state a run goes through; resolves with the last answer.
@@ -43,6 +45,12 @@ export async function stream(name, args, onMessage = () => {}) {
 }
 
 export const call = (name, ...args) => stream(name, args);
+
+// Ends the visitor's run without waiting in the server's queue.
+export async function cancel() {
+  const answer = await fetch(`${root}acetate/cancel`, { method: "POST" }).catch(() => null);
+  if (!answer?.ok) throw new Refused("The server did not take the request.");
+}
 
 export async function open(file) {
   const form = new FormData();

@@ -196,7 +196,7 @@ export class Gestures {
   // The frame and handles of the selection, and the boxes of regions, in pixels of the viewport.
   draw(dx = 0, dy = 0, change = null, fresh = null) {
     const { app, stage } = this, parts = [];
-    if (stage.size && app.view && app.tool === "move") {
+    if (stage.size && app.view && app.tool === "move" && !app.comparing) {
       let box = null, locked = false;
       for (const id of app.selection) {
         const entry = find(app.view, id);

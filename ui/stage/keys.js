@@ -34,13 +34,14 @@ export function keys(app) {
       app.edit([`${node.clipping ? "unclip" : "clip"}:${node.id}`], new Set([node.id]), { clipping: !node.clipping });
     },
     "flip": () => app.edit([`flip:${app.selected().id},horizontal`]),
-    "split": () => app.run("decompose", [app.view.id, app.tasks.layers, app.selected().id, null, ...app.tasks.settings()]),
+    "split": () => app.run("decompose", [app.view.id, app.tasks.layers, app.selected().id, null, null, ...app.tasks.settings()]),
     "again": () => {
       const node = app.selected(), [model, steps, seed] = app.tasks.settings(), fresh = (node.seed ?? seed) + 1;
       app.run("complete", [app.view.id, node.prompt ?? null, node.id, "instead", null, null, model, steps, fresh]);
     },
     "behind": () => app.run("complete", [app.view.id, null, app.selected().id, "behind", null, null, ...app.tasks.settings()]),
     "delete": () => app.edit(outer().map((id) => `delete:${id}`)),
+    "select-all": () => app.view && app.select(app.panel.rows().map(({ node }) => node.id)),
   };
   const needsLayer = new Set(["ungroup", "duplicate", "merge-down", "clip", "flip", "split", "again", "behind", "delete", "group"]);
   const off = (name) => needsLayer.has(name) && (!app.selected() || root.querySelector(`.actions [data-action="${name}"]`).disabled);
@@ -56,7 +57,7 @@ export function keys(app) {
   const plain = {
     v: "tool-move", b: "tool-region", c: "compare", f: "fit", "?": "help", "]": "up", "[": "down", Delete: "delete", Backspace: "delete",
   };
-  const withControl = { z: "undo", y: "redo", d: "duplicate", g: "group", e: "merge-down", Enter: "run" };
+  const withControl = { z: "undo", y: "redo", d: "duplicate", g: "group", e: "merge-down", a: "select-all", Enter: "run" };
   document.addEventListener("keydown", (event) => {
     if (root.querySelector("dialog[open]")) return;
     const writing = event.target.matches?.("input:not([type=range]), textarea, select");
@@ -79,8 +80,9 @@ export function keys(app) {
     else if (event.key === "+" || event.key === "=") stage.zoomBy(1.25);
     else if (event.key === "-") stage.zoomBy(0.8);
     else if (event.key === "s" && node) app.toggleSolo(node.id);
-    else if (event.key === "h" && node) app.toggleVisible(node);
-    else if (event.key === "l" && node) app.edit([`${node.locked ? "unlock" : "lock"}:${node.id}`], new Set([node.id]), { locked: !node.locked });
+    else if (event.key === "h" && node) app.toggleAll("visible", "show", "hide");
+    else if (event.key === "l" && node) app.toggleAll("locked", "lock", "unlock");
+    else if (event.key === "Escape" && node) app.select([]);
     else if (event.key === " " && !event.target.matches?.("button")) app.spaceDown = true;
     else return;
     event.preventDefault();

@@ -1,9 +1,10 @@
 // The studio in the browser: holds the document's view and the selection, sends edits, follows runs.
 import * as api from "./api.js";
+import { movable, placeInside, placeOutside, placed, stepped } from "./arrange.js";
 import { Gestures } from "./gestures.js";
 import { keys } from "./keys.js";
 import { page } from "./page.js";
-import { Panel, neighbour } from "./panel.js";
+import { Panel } from "./panel.js";
 import { Stage } from "./stage.js";
 import { Status } from "./status.js";
 import { Tasks } from "./tasks.js";
@@ -89,6 +90,7 @@ class App {
   // Ask the server in order; only the last answer of several is shown, so that nothing flickers back.
   request(name, ...args) {
     this.pending++;
+    this.status.last = "";
     this.queue = this.queue.then(async () => {
       try {
         const view = await api.call(name, ...args);
@@ -131,18 +133,42 @@ class App {
     return this.request("edit", this.view.id, ids.map((id) => `move:${id},${dx},${dy}`));
   }
 
-  place(id, parent, index) {
+  // Nodes (outermost, bottom to top) to another place in the tree, together and in their order: one step of undo.
+  place(ids, parent, index) {
     this.gestures.flush();
-    return this.request("place", this.view.id, id, parent, index);
+    const group = parent && find(this.view, parent).node.name, what = ids.length === 1 ? find(this.view, ids[0]).node.name : `${ids.length} layers`;
+    const told = this.request("place", this.view.id, ids, parent, index);
+    this.view = { ...this.view, layers: placed(this.view.layers, ids, parent, index) };
+    this.status.last = group ? `Moved ${what} into ${group}` : `Moved ${what}`;
+    this.changed("document");
+    return told;
   }
 
   step(direction) {
-    const node = this.selected(), to = node && neighbour(this.view, node.id, direction);
-    if (to !== null && to !== undefined && node) this.edit([`reorder:${node.id},${to}`]);
+    const operations = this.view ? stepped(this.view, this.selection, direction) : [];
+    if (operations.length) this.edit(operations);
+  }
+
+  intoGroup() {
+    const ids = movable(this.view, this.selection), to = placeInside(this.view, ids);
+    if (!to) return this.toast("There is no group right above or below to go into.");
+    this.panel.folded.delete(to.parent);
+    return this.place(ids, to.parent, to.index);
+  }
+
+  outOfGroup() {
+    const ids = movable(this.view, this.selection), to = placeOutside(this.view, ids);
+    if (to) this.place(ids, to.parent, to.index);
   }
 
   toggleVisible(node) {
     this.edit([`${node.visible ? "hide" : "show"}:${node.id}`], new Set([node.id]), { visible: !node.visible });
+  }
+
+  // A property of everything that is selected, turned from what the shown one has.
+  toggleAll(property, on, off) {
+    const value = !this.selected()[property];
+    this.each((id) => `${value ? on : off}:${id}`, { [property]: value });
   }
 
   toggleSolo(id) {
@@ -279,8 +305,10 @@ class App {
     }
   }
 
+  // The pictures come only when they are new, and stay until the document is there that they foretell.
   progress(state) {
-    this.job = state;
+    const before = this.job?.preview ?? [];
+    this.job = { ...state, preview: state.status === "done" ? before : state.preview ?? before, stopping: state.stopping || Boolean(this.job?.stopping) };
     this.changed("job");
   }
 
@@ -288,7 +316,7 @@ class App {
     if (!this.job) return;
     this.job = { ...this.job, stopping: true };
     this.changed("job");
-    api.call("cancel").catch((error) => this.toast(error.message));
+    api.cancel().catch((error) => this.toast(error.message));
   }
 
   // -- what is shown
@@ -317,6 +345,7 @@ class App {
     root.querySelector('[data-action="compare"]').setAttribute("aria-pressed", on);
     stage.before.hidden = !on;
     this.placeSplit();
+    this.gestures.draw();
   }
 
   placeSplit() {

@@ -1,14 +1,21 @@
 // The markup of the studio. Knows no behaviour.
 import { button, icon, worded } from "./icons.js";
 
-export const SHORTCUTS = [
-  ["Move and select", "V"], ["Draw boxes", "B"], ["Show one layer alone", "S"], ["Show or hide the layer", "H"],
-  ["Lock or unlock the layer", "L"], ["Move by 1 pixel, by 10", "arrows, Shift + arrows"],
-  ["Several layers", "Ctrl + click, Shift + click"], ["Layer up, down in the stack", "] and ["], ["Next, previous layer", "Tab on a row, ↑ ↓"], ["Rename", "F2 or Enter"],
-  ["Duplicate", "Ctrl + D"], ["Group", "Ctrl + G"], ["Merge down", "Ctrl + E"], ["Delete", "Del"],
-  ["Undo, redo", "Ctrl + Z, Ctrl + Shift + Z"], ["Fit, 100 %", "F, 1"], ["Zoom", "+ and −, Ctrl + wheel"],
-  ["Pan", "wheel, Space + drag"], ["Before and after", "C"], ["Run", "Ctrl + Enter"], ["Cancel the run", "Esc"], ["This sheet", "?"],
-];
+export const SHORTCUTS = {
+  Tools: [["Move and select", "V"], ["Draw boxes", "B"], ["Run", "Ctrl Enter"], ["Cancel the run", "Esc"], ["This sheet", "?"]],
+  View: [["Fit, 100 %", "F | 1"], ["Zoom", "+ | − | Ctrl wheel"], ["Pan", "wheel | Space drag"], ["Before and after", "C"]],
+  Select: [
+    ["Next, previous row", "↑ | ↓"], ["Several", "Ctrl click | Shift click"], ["Several, by keys", "Shift ↑ ↓ | Ctrl Space"],
+    ["All, none", "Ctrl A | Esc"],
+  ],
+  Layers: [
+    ["Move by 1 pixel, by 10", "arrows | Shift arrows"], ["Up, down in the stack", "] | ["], ["Or on a row", "Alt ↑ | Alt ↓"],
+    ["Into, out of a group", "Alt → | Alt ←"], ["Show or hide", "H"], ["Show alone", "S"], ["Lock or unlock", "L"], ["Rename", "F2 | Enter"],
+    ["Duplicate", "Ctrl D"], ["Group", "Ctrl G"], ["Merge down", "Ctrl E"], ["Delete", "Del"], ["Undo, redo", "Ctrl Z | Ctrl Shift Z"],
+  ],
+};
+
+const keysOf = (text) => text.split(" | ").map((one) => one.split(" ").map((key) => `<kbd>${key}</kbd>`).join("")).join(" ");
 
 export const page = () => `
 <header class="bar">
@@ -26,7 +33,7 @@ export const page = () => `
     ${button("region", "Draw boxes (B)", "tool-region", 'role="radio" aria-checked="false"')}
   </span>
   <span class="gap"></span>
-  <select class="backdrop" aria-label="Backdrop">
+  <select class="backdrop" aria-label="Backdrop" title="What lies behind the picture">
     <option value="checker">Checker</option><option value="black">Black</option>
     <option value="white">White</option><option value="colour">Colour…</option>
   </select>
@@ -51,9 +58,11 @@ export const page = () => `
     <div class="empty">
       <p class="big">Drop a picture or a layered file here</p>
       <p>PSD, OpenRaster, zip, PNG, JPEG, WebP, TIFF</p>
-      <button type="button" class="strong" data-action="open">Open a file</button>
-      <div class="examples"></div>
+      <button type="button" class="strong" data-action="open">${icon("open")} Open a file</button>
+      <p class="or">or begin with an example</p>
+      <div class="examples" role="group" aria-label="Examples"></div>
     </div>
+    <p class="artboard-hint" hidden>Draw a box for each thing you want, or only describe the scene</p>
     <div class="drop" hidden>Drop to open</div>
   </div>
 </section>
@@ -64,7 +73,8 @@ export const page = () => `
       <input type="range" min="0" max="100" value="100" aria-label="Opacity" disabled>
       <input type="number" min="0" max="100" value="100" aria-label="Opacity in percent" disabled></label>
   </div>
-  <div class="tree" role="tree" aria-label="Layers, top to bottom" aria-multiselectable="true"></div>
+  <div class="tree" role="tree" aria-label="Layers, top to bottom" aria-multiselectable="true"
+    aria-keyshortcuts="Alt+ArrowUp Alt+ArrowDown Alt+ArrowRight Alt+ArrowLeft"></div>
   <div class="actions words" role="toolbar" aria-label="Model on this layer">
     ${worded("split", "Split", "split", "Split this layer again: its parts come as a group")}
     ${worded("again", "Redo", "again", "Redo this layer, so that it fits the others")}
@@ -90,7 +100,8 @@ export const page = () => `
 <div class="toasts" aria-live="assertive"></div>
 <dialog class="help" aria-label="Keyboard shortcuts">
   <h2>Keyboard shortcuts</h2>
-  <dl>${SHORTCUTS.map(([what, keys]) => `<dt>${what}</dt><dd>${keys}</dd>`).join("")}</dl>
+  <div class="sheets">${Object.entries(SHORTCUTS).map(([title, list]) =>
+    `<section><h3>${title}</h3><dl>${list.map(([what, keys]) => `<dt>${what}</dt><dd>${keysOf(keys)}</dd>`).join("")}</dl></section>`).join("")}</div>
   <p>Wheel pans and Ctrl + wheel zooms. Handles scale and turn about the middle; Shift keeps to steps of 15°.</p>
   <form method="dialog"><button class="strong">Close</button></form>
 </dialog>`;

@@ -1,5 +1,6 @@
-// The layer panel: one row per layer, top to bottom, and the properties of the selected one.
+// The layer panel: one row per layer, top to bottom, and the properties of the selected ones.
 import { icon } from "./icons.js";
+import { RowDrag } from "./rowdrag.js";
 import { find, walk } from "./tree.js";
 
 const THUMB = [40, 32];
@@ -16,9 +17,8 @@ export class Panel {
     this.tree.addEventListener("click", (event) => this.click(event));
     this.tree.addEventListener("dblclick", (event) => event.target.closest(".name") && this.rename(this.id(event)));
     this.tree.addEventListener("keydown", (event) => this.key(event));
-    for (const name of ["dragstart", "dragover", "dragleave", "drop", "dragend"]) {
-      this.tree.addEventListener(name, (event) => this[name](event));
-    }
+    this.drag = new RowDrag(app, this.tree, this.folded);
+    this.anchor = null;
     this.blend.addEventListener("change", () => app.each((id) => `blend:${id},${this.blend.value}`, { blend: this.blend.value }));
     const set = (value, done) => {
       const opacity = Math.min(100, Math.max(0, Number(value) || 0)) / 100;
@@ -39,8 +39,8 @@ export class Panel {
   rows() {
     const found = [];
     const visit = (nodes, level, shown) => {
-      for (const node of [...nodes].reverse()) {
-        found.push({ node, level, shown });
+      for (const [index, node] of [...nodes].reverse().entries()) {
+        found.push({ node, level, shown, place: index + 1, of: nodes.length });
         if (node.kind === "group" && !this.folded.has(node.id)) visit(node.layers, level + 1, shown && node.visible);
       }
     };
@@ -53,7 +53,7 @@ export class Panel {
     const focused = document.activeElement?.closest?.(".row")?.dataset.id, within = this.tree.contains(document.activeElement);
     const { selection, solo } = this.app;
     const rows = this.rows(), last = [...selection].at(-1) ?? rows[0]?.node.id;
-    this.tree.replaceChildren(...rows.map(({ node, level, shown }) => this.row(node, level, shown, selection, solo, last)));
+    this.tree.replaceChildren(...rows.map((entry) => this.row(entry, selection, solo, last)));
     if (!rows.length) {
       const hint = this.tree.appendChild(document.createElement("p"));
       hint.className = "hint";
@@ -72,17 +72,18 @@ export class Panel {
       row.setAttribute("aria-selected", selection.has(row.dataset.id));
       row.tabIndex = row.dataset.id === last ? 0 : -1;
     }
+    if (!selection.has(this.anchor)) this.anchor = last ?? null;
     this.properties();
   }
 
-  row(node, level, shown, selection, solo, last) {
+  row({ node, level, shown, place, of }, selection, solo, last) {
     const row = document.createElement("div"), group = node.kind === "group", chosen = selection.has(node.id);
     row.className = `row${chosen ? " selected" : ""}${shown && node.visible ? "" : " dim"}${node.clipping ? " clipped" : ""}`;
     row.dataset.id = node.id;
     row.draggable = true;
     row.tabIndex = node.id === last ? 0 : -1;
     row.style.setProperty("--level", level - 1);
-    const attributes = { role: "treeitem", "aria-level": level, "aria-selected": chosen, "aria-label": node.name };
+    const attributes = { role: "treeitem", "aria-level": level, "aria-posinset": place, "aria-setsize": of, "aria-selected": chosen, "aria-label": node.name };
     if (group) attributes["aria-expanded"] = !this.folded.has(node.id);
     for (const [key, value] of Object.entries(attributes)) row.setAttribute(key, value);
     const toggle = (name, what, label, on) =>
@@ -151,7 +152,7 @@ export class Panel {
     if (document.activeElement !== this.number) this.number.value = this.range.value;
     for (const element of this.pane.querySelectorAll(".actions [data-action]")) {
       const action = element.dataset.action, one = app.selection.size === 1;
-      const many = action === "group" || action === "delete" || action === "duplicate";
+      const many = ["group", "delete", "duplicate", "up", "down"].includes(action);
       const model = action === "split" || action === "again" || action === "behind";
       element.disabled = !node || (!one && !many) || (node.locked && action !== "group" && action !== "duplicate" && action !== "behind")
         || (action === "ungroup" && node.kind !== "group") || (model && app.job !== null)
@@ -169,36 +170,62 @@ export class Panel {
     } else if (toggle === "visible") app.toggleVisible(node);
     else if (toggle === "locked") app.edit([`${node.locked ? "unlock" : "lock"}:${id}`], new Set([id]), { locked: !node.locked });
     else if (toggle === "solo") app.toggleSolo(id);
-    else if (event.ctrlKey || event.metaKey) {
-      const chosen = new Set(app.selection);
-      if (!chosen.delete(id)) chosen.add(id);
-      app.select([...chosen]);
-    } else if (event.shiftKey && app.selection.size) {
-      const ids = this.rows().map((row) => row.node.id), a = ids.indexOf([...app.selection][0]), b = ids.indexOf(id);
-      app.select(ids.slice(Math.min(a, b), Math.max(a, b) + 1));
-    } else app.select([id]);
+    else if (event.ctrlKey || event.metaKey) this.choose(id);
+    else if (event.shiftKey && app.selection.size) this.extend(id);
+    else app.select([id]);
     if (!toggle) this.focus(id);
   }
 
-  focus(id) {
-    this.tree.querySelector(`[data-id="${id}"]`)?.focus({ preventScroll: true });
+  // Take a row into the selection, or out of it.
+  choose(id) {
+    const chosen = new Set(this.app.selection);
+    if (!chosen.delete(id)) chosen.add(id);
+    this.anchor = id;
+    this.app.select([...chosen]);
   }
 
+  // Select from where the selection began to this row, which comes last and so is the one whose properties show.
+  extend(id) {
+    const ids = this.rows().map((row) => row.node.id), from = Math.max(0, ids.indexOf(this.anchor)), to = ids.indexOf(id);
+    const between = ids.slice(Math.min(from, to), Math.max(from, to) + 1);
+    this.app.select(from > to ? between.reverse() : between);
+  }
+
+  focus(id) {
+    const row = this.tree.querySelector(`[data-id="${id}"]`);
+    if (!row) return;
+    for (const other of this.tree.querySelectorAll("[tabindex='0']")) other.tabIndex = -1;
+    row.tabIndex = 0;
+    row.focus({ preventScroll: true });
+    row.scrollIntoView({ block: "nearest" });
+  }
+
+  // The keys of a tree in which several can be selected, as screen readers announce them; Alt moves what is selected.
   key(event) {
-    const id = this.id(event);
-    if (!id || event.target.matches("input") || event.ctrlKey || event.metaKey) return;
-    const ids = this.rows().map((row) => row.node.id), at = ids.indexOf(id);
+    const id = this.id(event), { app } = this, control = event.ctrlKey || event.metaKey;
+    if (!id || event.target.matches("input")) return;
+    const ids = this.rows().map((row) => row.node.id), at = ids.indexOf(id), node = find(app.view, id).node;
     const go = (index) => {
       const next = ids[Math.min(ids.length - 1, Math.max(0, index))];
-      this.app.select([next]);
+      if (event.shiftKey) this.extend(next);
+      else if (!control) app.select([next]);
       this.focus(next);
     };
-    const node = find(this.app.view, id).node;
-    const keys = {
+    const move = (change) => {
+      if (!app.selection.has(id)) app.select([id]);
+      change();
+    };
+    const keys = event.altKey ? {
+      ArrowUp: () => move(() => app.step(1)), ArrowDown: () => move(() => app.step(-1)),
+      ArrowRight: () => move(() => app.intoGroup()), ArrowLeft: () => move(() => app.outOfGroup()),
+    } : control ? {
+      ArrowUp: () => go(at - 1), ArrowDown: () => go(at + 1), Home: () => go(0), End: () => go(ids.length - 1),
+      " ": () => (this.choose(id), this.focus(id)),
+    } : {
       ArrowUp: () => go(at - 1), ArrowDown: () => go(at + 1), Home: () => go(0), End: () => go(ids.length - 1),
       ArrowLeft: () => node.kind === "group" && (this.folded.add(id), this.render()),
       ArrowRight: () => (this.folded.delete(id), this.render()),
-      F2: () => this.rename(id), Enter: () => this.rename(id), " ": () => this.app.toggleVisible(node),
+      F2: () => this.rename(id), Enter: () => this.rename(id), " ": () => app.toggleVisible(node),
     };
     if (!keys[event.key]) return;
     event.preventDefault();
@@ -234,59 +261,6 @@ export class Panel {
     input.addEventListener("blur", () => finish(true));
     input.focus();
   }
-
-  // -- drag to reorder
-
-  dragstart(event) {
-    this.dragged = this.id(event);
-    event.dataTransfer.effectAllowed = "move";
-    event.dataTransfer.setData("text/plain", this.dragged);
-  }
-
-  // Where a drop lands: in the upper part of a row above it, in the lower below it, in the middle of a group inside.
-  target(event) {
-    const row = event.target.closest(".row");
-    if (!row || !this.dragged || row.dataset.id === this.dragged) return null;
-    const entry = find(this.app.view, row.dataset.id), frame = row.getBoundingClientRect();
-    const place = (event.clientY - frame.top) / frame.height;
-    if (entry.node.kind === "group" && place > 0.25 && (place < 0.75 || !this.folded.has(entry.node.id))) {
-      return { row, mode: "into", parent: entry.node.id, index: entry.node.layers.length };
-    }
-    const above = place < 0.5;
-    return { row, mode: above ? "above" : "below", parent: entry.parent?.id ?? null, index: entry.index + (above ? 1 : 0) };
-  }
-
-  dragover(event) {
-    const target = this.target(event);
-    this.dragleave();
-    if (!target) return;
-    event.preventDefault();
-    target.row.classList.add(`drop-${target.mode}`);
-  }
-
-  dragleave() {
-    for (const row of this.tree.querySelectorAll(".row")) row.classList.remove("drop-above", "drop-below", "drop-into");
-  }
-
-  drop(event) {
-    const target = this.target(event);
-    this.dragleave();
-    if (!target) return;
-    event.preventDefault();
-    event.stopPropagation();
-    this.app.place(this.dragged, target.parent, target.index);
-  }
-
-  dragend() {
-    this.dragged = null;
-    this.dragleave();
-  }
-}
-
-// What "up" and "down" mean for a node: its new index among its siblings.
-export function neighbour(view, id, step) {
-  const entry = find(view, id), to = entry ? entry.index + step : -1;
-  return entry && to >= 0 && to < entry.siblings.length ? to : null;
 }
 
 export const count = (view) => [...walk(view.layers)].filter(({ node }) => node.kind === "layer").length;

@@ -1,4 +1,5 @@
 // The bars above and below: documents, backdrop, progress of a run with its preview, facts about the result.
+import { pictureOf } from "./api.js";
 import { count } from "./panel.js";
 
 const PHASES = {
@@ -17,8 +18,8 @@ export class Status {
       option.title = `Holds: ${holds}`;
       return option;
     }));
-    this.at(".examples").innerHTML = app.session.examples.length
-      ? `<span>Examples</span>${app.session.examples.map((name) => `<button type="button" data-example="${name}">${name}</button>`).join("")}` : "";
+    this.at(".examples").innerHTML = app.session.examples.map((name) =>
+      `<button type="button" data-example="${name}"><img src="${pictureOf(name)}" alt="" width="132" height="96">${name}</button>`).join("");
     const select = this.at("select.documents");
     select.addEventListener("change", () => app.request("document", select.value));
     const backdrop = this.at("select.backdrop"), colour = this.at(".backdrop-colour");
@@ -74,6 +75,8 @@ export class Status {
     this.at('[data-action="undo"]').title = view?.undo ? `Undo: ${view.undo}` : "Undo";
     this.at('[data-action="redo"]').title = view?.redo ? `Redo: ${view.redo}` : "Redo";
     this.at('[data-action="close"]').hidden = !view;
+    this.at(".zoom").hidden = !app.stage.size;
+    this.at(".artboard-hint").hidden = app.tasks.task !== "generate" || app.regions.length > 0 || Boolean(job);
     this.at('[data-action="export"]').disabled = !view;
     this.at('[data-action="compare"]').disabled = !view?.source;
     const facts = view?.facts ?? {};
@@ -126,15 +129,22 @@ export class Status {
   live(preview) {
     const live = this.at(".live");
     live.hidden = !preview.length;
-    if (!preview.length) return;
+    if (preview === this.shown) return;
+    this.shown = preview;
+    const name = (index) => (index ? `Layer ${index}` : "Background");
     const image = (url, index) => {
       const element = new Image();
       element.src = url;
-      element.alt = `Layer ${index + 1} so far`;
+      element.alt = `${name(index)} so far`;
       return element;
     };
     this.at(".live-stack").replaceChildren(...preview.map(image));
     this.place();
-    this.at(".live-row").replaceChildren(...preview.map(image));
+    this.at(".live-row").replaceChildren(...preview.map((url, index) => {
+      const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+      caption.textContent = name(index);
+      figure.append(image(url, index), caption);
+      return figure;
+    }));
   }
 }

@@ -1,4 +1,5 @@
 // The task pane: what to do, in which words, with which model. Knows the form; the app starts the run.
+import { LayerNames } from "./names.js";
 import { boxText, hue, parsedBox } from "./regions.js";
 
 const TASKS = { decompose: "Image to layers", generate: "Text to layers", add: "Add or replace", lift: "Lift an object" };
@@ -18,6 +19,8 @@ const form = `
     <span class="stepper"><input type="range" name="layers-range" min="1" max="8" value="4" aria-label="Layers">
     <input type="number" name="layers" min="1" max="20" value="4" aria-label="Number of layers">
     <label class="auto for-decompose"><input type="checkbox" name="auto"> auto</label></span></div>
+  <details class="naming for-decompose"><summary>Name the layers</summary>
+    <p class="hint"></p><ol></ol></details>
   <fieldset class="regions for-generate for-add for-lift"><legend></legend>
     <p class="hint"></p><ol></ol>
     <button type="button" data-add-layer></button></fieldset>
@@ -32,7 +35,7 @@ const form = `
   <label class="field"><span>Quality</span><select name="quality">
     <option value="draft">Draft, fastest</option><option value="standard" selected>Standard</option>
     <option value="fine">Fine, slowest</option></select></label>
-  <details><summary>Advanced</summary>
+  <details class="advanced"><summary>Advanced</summary>
     <label class="field line"><span>Steps</span><input type="number" name="steps" min="1" max="1000" placeholder="by quality"></label>
     <label class="field line"><span>Seed</span><input type="number" name="seed" min="0" max="9007199254740991" value="0"></label>
     <label class="field line for-add"><span>The whole picture in words</span><input name="scene" maxlength="2000" placeholder="may stay empty"></label>
@@ -64,6 +67,7 @@ export class Tasks {
     this.pane.innerHTML = form;
     this.form = this.pane.querySelector("form");
     this.list = this.pane.querySelector(".regions ol");
+    this.names = new LayerNames(this.pane.querySelector(".naming"));
     const { elements } = this.form;
     elements.model.replaceChildren(...app.session.models.map((model) => new Option(model.name, model.name)));
     this.pane.addEventListener("click", (event) => this.click(event));
@@ -78,8 +82,12 @@ export class Tasks {
       app.gestures.draw();
     });
     this.list.addEventListener("change", (event) => event.target.matches(".place") && this.placed(event.target));
-    elements["layers-range"].addEventListener("input", () => (elements.layers.value = elements["layers-range"].value));
-    elements.layers.addEventListener("input", () => (elements["layers-range"].value = elements.layers.value));
+    for (const [from, to] of [["layers-range", "layers"], ["layers", "layers-range"]]) {
+      elements[from].addEventListener("input", () => {
+        elements[to].value = elements[from].value;
+        this.names.show(this.layers);
+      });
+    }
     elements.auto.addEventListener("change", () => this.render());
     elements.model.addEventListener("change", () => this.model());
     for (const name of ["width", "height"]) elements[name].addEventListener("change", () => app.showArtboard());
@@ -168,6 +176,7 @@ export class Tasks {
     more.hidden = task !== "generate" && app.regions.length > 0;
     this.pane.querySelector(".ideas").hidden = task !== "generate" || app.regions.length > 0;
     elements.layers.disabled = elements["layers-range"].disabled = task === "decompose" && elements.auto.checked;
+    this.names.show(this.layers);
     const old = [...this.list.children];
     this.list.replaceChildren(...app.regions.map((region, index) => this.region(region, index, old[index])));
     const button = this.pane.querySelector(".run"), noDocument = task !== "generate" && !app.view;
@@ -223,7 +232,7 @@ export class Tasks {
   // -- one method per task: starts its run, or says what is missing
 
   decompose(app, elements, prompt) {
-    app.run("decompose", [app.view.id, this.layers, null, prompt || null, ...this.settings()]);
+    app.run("decompose", [app.view.id, this.layers, null, prompt || null, this.names.given(), ...this.settings()]);
   }
 
   generate(app, elements, prompt) {
