@@ -73,7 +73,8 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "decompose",
         "decompose IN [-n LAYERS] [--model M] [--prompt P] [--layer-prompt P]... [--steps S] [--seed K] "
-        "[--lora FILE[:SCALE]]... [--modulation-table] [--best-of N] [--keep-whole] [--size native|model] -o OUT [--report R.json]",
+        "[--lora FILE[:SCALE]]... [--modulation-table] [--best-of N] [--keep-whole] "
+        "[--size native|model] -o OUT [--report R.json]",
         "take a picture apart into layers",
         "create:decompose",
         (
