@@ -164,6 +164,20 @@ def test_flux_as_diffusers_converts_it(through: str, tmp_path: Path, tools: Any)
     tools.equal({key: value for key, value in ours.items() if not key.endswith(".alpha")}, theirs)
 
 
+def test_outside_of_the_blocks_as_diffusers_converts_it(tmp_path: Path, tools: Any) -> None:
+    """Embedders and the last layer, whose halves are swapped; its converter leaves out the prefix there."""
+    kohya = {key: one for key, one in kohya_flux(alpha=float(RANK)).items() if "_blocks_" not in key}
+    ours = tools.converted(kohya, "diffusers", tmp_path)
+    theirs = _convert_kohya_flux_lora_to_diffusers({key: value.clone() for key, value in kohya.items()})
+    assert "norm_out.linear.lora_B.weight" in theirs and len(theirs) == 20
+    expected = {f"transformer.{key}": value for key, value in theirs.items()}
+    tools.equal({key: one for key, one in ours.items() if not key.endswith(".alpha")}, expected)
+    assert not torch.equal(
+        ours["transformer.norm_out.linear.lora_B.weight"],
+        kohya["lora_unet_final_layer_adaLN_modulation_1.lora_up.weight"],
+    )
+
+
 def test_alpha_counts_as_in_diffusers_own_conversion(tmp_path: Path, tools: Any) -> None:
     kohya = {key: value for key, value in kohya_flux(alpha=6.0).items() if "double_blocks" in key}
     ours = deltas(tools.converted(kohya, "diffusers", tmp_path), "diffusers")
