@@ -154,8 +154,7 @@ def real_single_block(alpha: float) -> State:
 
 @pytest.mark.parametrize("through", ["kohya", "comfy"])
 def test_flux_as_diffusers_converts_it(through: str, tmp_path: Path, tools: Any) -> None:
-    """With alpha equal to the rank, to the bit. Its converter forgets alpha and the prefix outside of the blocks, so the
-    comparison is of the blocks."""
+    """With alpha equal to the rank, to the bit: all of the blocks."""
     kohya = {key: value for key, value in kohya_flux(alpha=float(RANK)).items() if "double_blocks" in key}
     kohya |= real_single_block(3.0)
     start = kohya if through == "kohya" else tools.converted(kohya, through, tmp_path / "start")
