@@ -87,7 +87,8 @@ def named_codec(text: str, tile: int) -> Contender:
         codec = QwenRGBACodec(_vae("AutoencoderKLQwenImage", path, device))
     else:
         codec = _layerdiffuse(path, options, device)
-    return contender(path.stem, f"{kind}:{path.name}", codec, tile)
+    name = path.absolute().parent.name if path.name == "vae" else path.stem
+    return contender(name, f"{kind}:{path.name}", codec, tile)
 
 
 def _layerdiffuse(path: Path, options: dict[str, str], device: Any) -> TiledCodec:

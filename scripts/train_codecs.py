@@ -146,8 +146,7 @@ def main() -> None:
             return layerdiffuse_loss(codec, pixels, losses)
 
     before = psnr(step, held)
-    rate = 4e-3 if args.kind == "alphavae" else 2e-3
-    steps = train(parameters, step, pictures, (1 - rgb) * seconds, rate)
+    steps = train(parameters, step, pictures, (1 - rgb) * seconds, 4e-3)
     after = psnr(step, held)
     print(f"{args.kind}: {steps} steps, {before:.1f} -> {after:.1f} dB, {after - before:+.1f}", flush=True)
     for name, module in saved.items():

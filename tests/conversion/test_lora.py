@@ -154,14 +154,27 @@ def real_single_block(alpha: float) -> State:
 
 @pytest.mark.parametrize("through", ["kohya", "comfy"])
 def test_flux_as_diffusers_converts_it(through: str, tmp_path: Path, tools: Any) -> None:
-    """With alpha equal to the rank, to the bit. Its converter forgets alpha and the prefix outside of the blocks, so the
-    comparison is of the blocks."""
+    """With alpha equal to the rank, to the bit: all of the blocks."""
     kohya = {key: value for key, value in kohya_flux(alpha=float(RANK)).items() if "double_blocks" in key}
     kohya |= real_single_block(3.0)
     start = kohya if through == "kohya" else tools.converted(kohya, through, tmp_path / "start")
     ours = tools.converted(start, "diffusers", tmp_path)
     theirs = _convert_kohya_flux_lora_to_diffusers({key: value.clone() for key, value in start.items()})
     tools.equal({key: value for key, value in ours.items() if not key.endswith(".alpha")}, theirs)
+
+
+def test_outside_of_the_blocks_as_diffusers_converts_it(tmp_path: Path, tools: Any) -> None:
+    """Embedders and the last layer, whose halves are swapped; its converter leaves out the prefix there."""
+    kohya = {key: one for key, one in kohya_flux(alpha=float(RANK)).items() if "_blocks_" not in key}
+    ours = tools.converted(kohya, "diffusers", tmp_path)
+    theirs = _convert_kohya_flux_lora_to_diffusers({key: value.clone() for key, value in kohya.items()})
+    assert "norm_out.linear.lora_B.weight" in theirs and len(theirs) == 20
+    expected = {f"transformer.{key}": value for key, value in theirs.items()}
+    tools.equal({key: one for key, one in ours.items() if not key.endswith(".alpha")}, expected)
+    assert not torch.equal(
+        ours["transformer.norm_out.linear.lora_B.weight"],
+        kohya["lora_unet_final_layer_adaLN_modulation_1.lora_up.weight"],
+    )
 
 
 def test_alpha_counts_as_in_diffusers_own_conversion(tmp_path: Path, tools: Any) -> None:

@@ -141,7 +141,9 @@ def test_every_kind_from_the_command_line(
         words += ["--codec", kind]
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert all(f"\n{name} " in text for name in ("embedded", "alpha", "ld", "vae")) and "written: " in text
+    assert (
+        all(f"\n{name} " in text for name in ("embedded", "alpha", "ld", "weights")) and "written: " in text
+    )
     found = json.loads((tmp_path / "out" / "codecs.json").read_text())
     embedded, alpha, _, same = found["codecs"]
     assert (
