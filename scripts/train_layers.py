@@ -156,7 +156,7 @@ def main() -> None:
     model.to(device)
     if args.device == "cuda":
         model.hurry(compiled=not args.eager)
-    validation = validation_batches(pool, held_out, tasks.tokens // 4)
+    validation = validation_batches(pool, held_out, max(tasks.tokens // 4, 4096))
     trainer = Trainer(
         model,
         pool,
