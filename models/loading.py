@@ -20,6 +20,9 @@ from .captioning import CaptionProcessor, QwenCaptioner
 from .codecs.qwen_rgba import QwenRGBACodec
 from .folder import EMBEDDED_ENCODER, TRANSFORMER_CLASS, CheckedFolder, check_folder, fingerprint
 from .frame_embedding import FrameEmbedding
+from .memory.loading import Holding
+from .memory.means import Means
+from .memory.residency import Residency
 from .modulation.loading import load_with_table
 from .registry import ModelEntry, locate, resolve
 from .text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
@@ -28,7 +31,8 @@ from .text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Components:
     """The parts of one loaded model. ``captioner`` is None when the model cannot describe pictures (then an empty
-    prompt stays empty). ``revision``: the hub's commit, or a fingerprint of the folder's files."""
+    prompt stays empty). ``revision``: the hub's commit, or a fingerprint of the folder's files. ``residency``: what
+    brings parts into memory phase by phase where a plan says so; None when all of them are there."""
 
     entry: ModelEntry
     revision: str
@@ -40,6 +44,7 @@ class Components:
     encoder: Any
     processor: CaptionProcessor | None = None
     captioner: QwenCaptioner | None = None
+    residency: Residency | None = None
 
     @property
     def transformer(self) -> Any:
@@ -62,12 +67,14 @@ def load_components(
     download: bool = True,
     caption_language: str = "en",
     modulation_table: bool = False,
+    means: Means | None = None,
 ) -> Components:
     """Loads every part of a model in evaluation mode. ``entry`` may be a name or a folder.
 
     ``modulation_table`` leaves the transformer's modulation weights, a third of it, in their files and reads them once
     per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
-    CPU and bfloat16 elsewhere. Raises InputError naming the file and the remedy when the model is unknown, is not on
+    CPU and bfloat16 elsewhere. ``means``: how a memory plan holds the parts; it names the dtype and the table itself, and
+    a pipeline must say which phase comes. Raises InputError naming the file and the remedy when the model is unknown, is not on
     this machine and cannot be fetched, or its folder does not pass the checks.
     """
     entry = locate(entry if isinstance(entry, ModelEntry) else resolve(entry), download=download)
@@ -75,9 +82,11 @@ def load_components(
     device = torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     checked = check_folder(entry.path, entry.remedy)
+    holding = None if means is None else Holding(means, device)
+    dtype = dtype if holding is None else holding.dtype
     with _no_progress_bars():
-        backbone = _load_backbone(checked, device, dtype, entry.remedy if modulation_table else None)
-        return _load(entry, checked, backbone, device, dtype, caption_language)
+        backbone = _load_backbone(checked, device, dtype, entry.remedy, modulation_table, holding)
+        return _load(entry, checked, backbone, device, dtype, caption_language, holding)
 
 
 def _load(
@@ -87,8 +96,9 @@ def _load(
     device: torch.device,
     dtype: torch.dtype,
     language: str,
+    holding: Holding | None,
 ) -> Components:
-    tokenizer, encoder = _load_text(checked, device, dtype, entry.remedy)
+    tokenizer, encoder = _load_text(checked, device, dtype, entry.remedy, holding)
     text: TextEncoder
     if checked.encoder_class == EMBEDDED_ENCODER:
         text = EmbeddedTextEncoder(tokenizer, encoder)
@@ -100,17 +110,19 @@ def _load(
     captioner = None
     if processor is not None:
         captioner = QwenCaptioner(processor, encoder, language=language, revision=f"{entry.name}@{revision}")
+    vae = _load_diffusers("AutoencoderKLQwenImage", checked.path / "vae", device, dtype)
     return Components(
         entry=entry,
         revision=revision,
         backbone=backbone,
-        codec=QwenRGBACodec(_load_diffusers("AutoencoderKLQwenImage", checked.path / "vae", device, dtype)),
+        codec=QwenRGBACodec(vae if holding is None else holding.vae(vae)),
         text=text,
         scheduler=_load_scheduler(checked.path / "scheduler", entry.remedy),
         tokenizer=tokenizer,
         encoder=encoder,
         processor=processor,
         captioner=captioner,
+        residency=None if holding is None else holding.residency(),
     )
 
 
@@ -133,17 +145,22 @@ def _load_diffusers(name: str, folder: Path, device: torch.device, dtype: torch.
 
 
 def _load_backbone(
-    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, table_remedy: str | None
+    checked: CheckedFolder,
+    device: torch.device,
+    dtype: torch.dtype,
+    remedy: str,
+    table: bool,
+    holding: Holding | None,
 ) -> QwenBackbone:
-    """``table_remedy``: the end of an error's sentence when a modulation table is wanted, None when it is not."""
     folder = checked.path / "transformer"
-    if table_remedy is None:
-        transformer = _load_diffusers(TRANSFORMER_CLASS, folder, device, dtype)
-    else:
+    if holding is not None:
+        transformer = holding.transformer(folder, remedy)
+    elif table:
         import diffusers
 
-        model_class = getattr(diffusers, TRANSFORMER_CLASS)
-        transformer, _ = load_with_table(model_class, folder, device, dtype, table_remedy)
+        transformer, _ = load_with_table(getattr(diffusers, TRANSFORMER_CLASS), folder, device, dtype, remedy)
+    else:
+        transformer = _load_diffusers(TRANSFORMER_CLASS, folder, device, dtype)
     embedding = None
     if checked.frame_embedding is not None:
         embedding = _load_diffusers("FrameEmbedding", checked.path / "frame_embedding", device, dtype)
@@ -160,7 +177,7 @@ def _load_scheduler(folder: Path, remedy: str) -> Any:
 
 
 def _load_text(
-    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, remedy: str
+    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, remedy: str, holding: Holding | None
 ) -> tuple[Any, Any]:
     import transformers
 
@@ -174,8 +191,25 @@ def _load_text(
         raise InputError(
             f"The tokenizer in {tokenizer_folder} cannot be read ({error}); {remedy}."
         ) from error
+    kind = getattr(transformers, checked.encoder_class)
+
+    def load(home: torch.device) -> Any:
+        with _no_progress_bars():
+            return _load_encoder(kind, folder, dtype, remedy).to(home).eval()
+
+    encoder = load(device) if holding is None else holding.encoder(kind, folder, load)
+    rows = encoder.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"The tokenizer in {tokenizer_folder} has {len(tokenizer)} words, but the text encoder knows {rows}: they "
+            f"belong to different models; {remedy}."
+        )
+    return tokenizer, encoder
+
+
+def _load_encoder(kind: Any, folder: Path, dtype: torch.dtype, remedy: str) -> Any:
     try:
-        encoder, report = getattr(transformers, checked.encoder_class).from_pretrained(
+        encoder, report = kind.from_pretrained(
             str(folder),
             dtype=dtype,
             use_safetensors=True,
@@ -191,13 +225,7 @@ def _load_text(
         )
     for key in sorted(report["missing_keys"]):
         raise InputError(f"The weights in {folder} lack {key}; {remedy}.")
-    rows = encoder.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise InputError(
-            f"The tokenizer in {tokenizer_folder} has {len(tokenizer)} words, but the text encoder knows {rows}: they "
-            f"belong to different models; {remedy}."
-        )
-    return tokenizer, encoder.to(device).eval()
+    return encoder
 
 
 @contextmanager
