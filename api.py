@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
+from .fitting import Memory, plan_call
 from .layers.composite import to_float
 from .layers.document import Box, LayeredImage
 from .layers.edit import drop_empty, trim
@@ -30,6 +31,7 @@ from .report import build_report, provenance, recomposition_facts
 from .session import Task, open_pipeline, stored_settings
 
 if TYPE_CHECKING:
+    from .models.memory.plan import Plan
     from .pipelines.base import LayersPipeline
     from .pipelines.progress import Progress
 
@@ -57,6 +59,7 @@ def decompose(
     best_of: int = 1,
     keep_whole: bool | None = None,
     size: Literal["native", "model"] = "native",
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -73,6 +76,8 @@ def decompose(
     ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
     "model" one at the size the model works at, equal to the picture scaled to that size. Layers above the background are
     cut to their visible pixels.
+    ``memory``: "auto", or 8, 12, 16, 24, 48 or 80 (GB): the model is held so that it fits, by the mildest means
+    (docs/memory.md), or the call is refused with numbers; None loads everything. The plan is in the report.
 
     ``document.metadata["report"]`` holds what was done: seed, model, revision, seconds per phase, peak memory, layer
     boxes and the recomposition error before and after. Raises InputError for what cannot be done as asked, Cancelled
@@ -88,8 +93,10 @@ def decompose(
         check_layers(layers, stored)
     count = min(stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
 
+    height, width = picture.pixels.shape[:2]
+    plan = plan_call("decompose", entry, stored, memory, count, (width, height), batch=best_of, steps=steps)
     phases = Phases(on_progress, cancel)
-    with open_pipeline("decompose", entry, phases) as pipeline:
+    with open_pipeline("decompose", entry, phases, plan) as pipeline:
         output = pipeline(
             image=picture.pixels,
             layers=count,
@@ -111,8 +118,8 @@ def decompose(
         document = drop_empty(document)
     document, recomposed = matched(document, picture, size, phases)
     arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size, "keep_whole": whole or None}
-    facts = run_facts("decompose", pipeline, seed + chosen, arguments)
-    return finished(document, facts, phases, recomposed)
+    facts = run_facts("decompose", pipeline, seed + chosen, arguments, plan)
+    return finished(document, facts, phases, recomposed, plan)
 
 
 def generate(
@@ -125,6 +132,7 @@ def generate(
     model: str = DEFAULT_MODEL,
     steps: int | None = None,
     seed: int = 0,
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -133,7 +141,7 @@ def generate(
 
     ``layer_prompts`` and ``boxes`` (pixels, half-open, None for the whole canvas) describe the layers above the
     background, bottom to top; ``layers`` defaults to one more than there are of them, or 3. ``size``: (width, height)
-    in pixels, by default the model's own.
+    in pixels, by default the model's own. ``memory`` as for :func:`decompose`.
 
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None, since there is no picture that
     the layers must equal. Raises InputError for what cannot be done as asked, Cancelled when ``cancel`` is set.
@@ -160,8 +168,9 @@ def generate(
         check_boxes([None, *boxes], layers, *canvas)
     width, height = canvas or (None, None)
 
+    plan = plan_call("generate", entry, stored, memory, layers, canvas, steps=steps)
     phases = Phases(on_progress, cancel)
-    with open_pipeline("generate", entry, phases) as pipeline:
+    with open_pipeline("generate", entry, phases, plan) as pipeline:
         output = pipeline(
             prompt=prompt,
             layers=layers,
@@ -185,8 +194,7 @@ def generate(
         "size": [document.width, document.height],
         "steps": steps,
     }
-    facts = run_facts("generate", pipeline, seed, arguments)
-    return finished(document, facts, phases, None)
+    return finished(document, run_facts("generate", pipeline, seed, arguments, plan), phases, None, plan)
 
 
 def picture_from(image: PictureLike) -> Picture:
@@ -315,8 +323,12 @@ def relay_progress(phases: Phases, on_step: Callable[[Progress], None] | None) -
     return relay
 
 
-def run_facts(task: Task, pipeline: LayersPipeline, seed: int, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What is stored in a file of this run; arguments of None are left out."""
+def run_facts(
+    task: Task, pipeline: LayersPipeline, seed: int, arguments: dict[str, Any], plan: Plan | None = None
+) -> dict[str, Any]:
+    """What is stored in a file of this run; arguments of None are left out. Of a memory plan only what changes results."""
+    if plan is not None and plan.coarser:
+        arguments = {**arguments, "memory": plan.coarser}
     return provenance(
         task=task,
         seed=seed,
@@ -327,8 +339,13 @@ def run_facts(task: Task, pipeline: LayersPipeline, seed: int, arguments: dict[s
 
 
 def finished(
-    document: LayeredImage, facts: dict[str, Any], phases: Phases, recomposition: dict[str, Any] | None
+    document: LayeredImage,
+    facts: dict[str, Any],
+    phases: Phases,
+    recomposition: dict[str, Any] | None,
+    plan: Plan | None = None,
 ) -> LayeredImage:
-    """The document with its facts, and the report with the timings of the run."""
-    report = build_report(document, facts, phases.seconds, recomposition)
+    """The document with its facts, and the report with the timings of the run and the memory plan."""
+    memory = None if plan is None else plan.as_dict()
+    report = build_report(document, facts, phases.seconds, recomposition, memory)
     return document.replace(metadata={**facts, "report": report})

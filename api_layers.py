@@ -25,6 +25,7 @@ from .api import (
     visible_picture,
 )
 from .errors import InputError
+from .fitting import Memory, plan_call
 from .layers.composite import to_float
 from .layers.document import Box, Group, Layer, LayeredImage
 from .layers.edit import trim
@@ -47,6 +48,7 @@ def complete(
     model: str = DEFAULT_MODEL,
     steps: int | None = None,
     seed: int = 0,
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -60,7 +62,8 @@ def complete(
 
     ``prompt`` and ``box`` (canvas pixels, half-open) describe what is made: one, or a list with one entry per missing layer,
     bottom to top. ``scene``: the whole picture in words. The model sees the given layers at its own size; what it makes is
-    brought to the canvas' size and, above the bottom, cut to its visible pixels.
+    brought to the canvas' size and, above the bottom, cut to its visible pixels. ``memory`` as for
+    :func:`acetate.decompose`.
 
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None. Raises InputError for what cannot
     be done as asked, Cancelled when ``cancel`` is set.
@@ -98,8 +101,9 @@ def complete(
     read_stack(given, numbers)
     check_boxes(boxes, len(described), *canvas)
 
+    plan = plan_call("complete", entry, stored, memory, len(described), canvas, steps=steps)
     phases = Phases(on_progress, cancel)
-    with open_pipeline("complete", entry, phases) as pipeline:
+    with open_pipeline("complete", entry, phases, plan) as pipeline:
         output = pipeline(
             layers=given,
             missing=numbers,
@@ -126,7 +130,7 @@ def complete(
         "scene": scene,
         "steps": steps,
     }
-    return finished(document, run_facts("complete", pipeline, seed, arguments), phases, None)
+    return finished(document, run_facts("complete", pipeline, seed, arguments, plan), phases, None, plan)
 
 
 def extract(
@@ -138,6 +142,7 @@ def extract(
     steps: int | None = None,
     seed: int = 0,
     size: Literal["native", "model"] = "native",
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -155,9 +160,11 @@ def extract(
     check_size(size)
     picture = visible_picture(image)
     plane = _object_plane(picture.pixels, mask, box)
-    entry, _ = stored_settings(model)
+    entry, stored = stored_settings(model)
+    height, width = picture.pixels.shape[:2]
+    plan = plan_call("extract", entry, stored, memory, 2, (width, height), steps=steps)
     phases = Phases(on_progress, cancel)
-    with open_pipeline("extract", entry, phases) as pipeline:
+    with open_pipeline("extract", entry, phases, plan) as pipeline:
         output = pipeline(
             image=picture.pixels,
             mask=plane,
@@ -171,7 +178,7 @@ def extract(
     document = output.documents[0].with_layers([background, lifted.replace(name="Object")])
     document, recomposed = matched(document, picture, size, phases)
     arguments = {"box": None if box is None else list(box), "steps": steps, "size": size}
-    return finished(document, run_facts("extract", pipeline, seed, arguments), phases, recomposed)
+    return finished(document, run_facts("extract", pipeline, seed, arguments, plan), phases, recomposed, plan)
 
 
 def transparent(
@@ -181,6 +188,7 @@ def transparent(
     model: str = DEFAULT_MODEL,
     steps: int | None = None,
     seed: int = 0,
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -197,10 +205,11 @@ def transparent(
     check_run(steps, seed)
     if size is not None:
         check_canvas(*size)
-    entry, _ = stored_settings(model)
+    entry, stored = stored_settings(model)
     width, height = size or (None, None)
+    plan = plan_call("transparent", entry, stored, memory, 1, size, steps=steps)
     phases = Phases(on_progress, cancel)
-    with open_pipeline("transparent", entry, phases) as pipeline:
+    with open_pipeline("transparent", entry, phases, plan) as pipeline:
         output = pipeline(
             prompt=prompt,
             width=width,
@@ -214,7 +223,7 @@ def transparent(
     phases.stop()
     document = output.documents[0]
     arguments = {"prompt": prompt, "size": [document.width, document.height], "steps": steps}
-    return finished(document, run_facts("transparent", pipeline, seed, arguments), phases, None)
+    return finished(document, run_facts("transparent", pipeline, seed, arguments, plan), phases, None, plan)
 
 
 def _with_gap(

@@ -18,6 +18,8 @@ from .progress import Phases
 
 if TYPE_CHECKING:
     from .models.loading import Components
+    from .models.memory.means import Means
+    from .models.memory.plan import Plan
     from .pipelines.base import LayersPipeline
 
 Task = Literal["decompose", "generate", "complete", "extract", "transparent"]
@@ -30,6 +32,8 @@ _PIPELINES: dict[Task, str] = {
 }
 DEVICE_VARIABLE = "ACETATE_DEVICE"
 _ONE_RUN = threading.RLock()
+_loaded: list[Any] = []
+"""What ``_components`` was asked for last."""
 
 
 def stored_settings(model: str) -> tuple[ModelEntry, dict[str, Any]]:
@@ -42,8 +46,11 @@ def stored_settings(model: str) -> tuple[ModelEntry, dict[str, Any]]:
 
 
 @contextmanager
-def open_pipeline(task: Task, entry: ModelEntry, phases: Phases) -> Iterator[LayersPipeline]:
-    """The pipeline of a task, for this thread alone: hooks sit on the shared network while a run lasts."""
+def open_pipeline(
+    task: Task, entry: ModelEntry, phases: Phases, plan: Plan | None = None
+) -> Iterator[LayersPipeline]:
+    """The pipeline of a task, for this thread alone: hooks sit on the shared network while a run lasts. ``plan``: how its
+    parts are held in memory."""
     with _ONE_RUN:
         phases.start("load")
         from . import pipelines
@@ -51,7 +58,11 @@ def open_pipeline(task: Task, entry: ModelEntry, phases: Phases) -> Iterator[Lay
 
         kind: type[LayersPipeline] = getattr(pipelines, _PIPELINES[task])
         assert entry.path is not None
-        pipeline = kind.from_components(_components(entry, fingerprint(entry.path), device_name()))
+        wanted = (entry, fingerprint(entry.path), device_name(), None if plan is None else plan.means)
+        if list(wanted) != _loaded:
+            _components.cache_clear()  # the parts of the last model are gone before those of the next one come
+            _loaded[:] = wanted
+        pipeline = kind.from_components(_components(*wanted))
         if entry.kind == "folder":
             pipeline.model_name = entry.path.name  # files tell which model, not where this machine keeps it
         phases.start("encode")
@@ -59,12 +70,12 @@ def open_pipeline(task: Task, entry: ModelEntry, phases: Phases) -> Iterator[Lay
 
 
 @lru_cache(maxsize=1)
-def _components(entry: ModelEntry, contents: str, device: str) -> Components:
+def _components(entry: ModelEntry, contents: str, device: str, means: Means | None) -> Components:
     """The loaded parts of the last model, shared by all tasks and kept for the next call in this process. ``contents``
     tells a folder whose files have changed from what was loaded."""
     from .models.loading import load_components
 
-    return load_components(entry, device)
+    return load_components(entry, device, means=means)
 
 
 def device_name() -> str:

@@ -37,6 +37,7 @@ def decompose(arguments: argparse.Namespace) -> int:
             prompt=arguments.prompt,
             steps=arguments.steps,
             seed=arguments.seed,
+            memory=arguments.memory,
             best_of=arguments.best_of,
             keep_whole=arguments.keep_whole,
             size=arguments.size,
@@ -63,6 +64,7 @@ def generate(arguments: argparse.Namespace) -> int:
             model=arguments.model,
             steps=arguments.steps,
             seed=arguments.seed,
+            memory=arguments.memory,
             on_progress=progress,
         ),
     )
@@ -88,6 +90,7 @@ def complete(arguments: argparse.Namespace) -> int:
             model=arguments.model,
             steps=arguments.steps,
             seed=arguments.seed,
+            memory=arguments.memory,
             on_progress=progress,
         ),
     )
@@ -113,6 +116,7 @@ def extract(arguments: argparse.Namespace) -> int:
             model=arguments.model,
             steps=arguments.steps,
             seed=arguments.seed,
+            memory=arguments.memory,
             size=arguments.size,
             on_progress=progress,
         ),
@@ -133,6 +137,7 @@ def transparent(arguments: argparse.Namespace) -> int:
             model=arguments.model,
             steps=arguments.steps,
             seed=arguments.seed,
+            memory=arguments.memory,
             on_progress=progress,
         ),
     )
@@ -208,6 +213,10 @@ def _announce(document: LayeredImage, arguments: argparse.Namespace, seconds: fl
     if report["recomposition"] is not None:
         facts.append(f"recomposition error {report['recomposition']['after']['max']:g}/255")
     print(f"{arguments.output}: {', '.join(facts)}")
+    if "memory_plan" in report and not arguments.quiet:
+        from ..models.memory.show import lines
+
+        print("\n".join(lines(report["memory_plan"])), file=sys.stderr)
     if note:
         print(f"acetate: {note}", file=sys.stderr)
     return 0

@@ -32,6 +32,11 @@ _STEPS = argument("--steps", metavar="S", type=int, help="denoising steps (defau
 _SEED = argument(
     "--seed", metavar="K", type=int, default=0, help="the same seed gives the same bytes (default: 0)"
 )
+_MEMORY = argument(
+    "--memory",
+    metavar="GB",
+    help="hold the model so that it fits: auto (what is free), or 8, 12, 16, 24, 48, 80 (default: load everything)",
+)
 _REPORT = argument(
     "--report", metavar="R.json", help="also write what was done: seed, revision, timings, boxes, errors"
 )
@@ -48,7 +53,7 @@ _JSON = argument("--json", action="store_true", help="print JSON")
 VERBS: tuple[Verb, ...] = (
     Verb(
         "decompose",
-        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--best-of N] "
+        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--memory GB] [--best-of N] "
         "[--keep-whole] [--size native|model] -o OUT [--report R.json]",
         "take a picture apart into layers",
         "create:decompose",
@@ -70,6 +75,7 @@ VERBS: tuple[Verb, ...] = (
             ),
             _STEPS,
             _SEED,
+            _MEMORY,
             argument(
                 "--best-of",
                 metavar="N",
@@ -93,7 +99,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         "generate",
         'generate "PROMPT" [--layer "prompt@x0,y0,x1,y1"]... [-n LAYERS] [--size WxH] [--model M] [--steps S] '
-        "[--seed K] -o OUT [--report R.json]",
+        "[--seed K] [--memory GB] -o OUT [--report R.json]",
         "make a layered picture from text",
         "create:generate",
         (
@@ -117,6 +123,7 @@ VERBS: tuple[Verb, ...] = (
             _MODEL,
             _STEPS,
             _SEED,
+            _MEMORY,
             _output(LAYERED),
             _REPORT,
             _QUIET,
@@ -126,7 +133,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         "complete",
         "complete FILE [--layer NAME] [--add above|below] [--prompt P] [--box x0,y0,x1,y1] [--scene P] [--model M] "
-        "[--steps S] [--seed K] -o OUT [--report R.json]",
+        "[--steps S] [--seed K] [--memory GB] -o OUT [--report R.json]",
         "make one layer of a document anew, or a new one, to fit the others",
         "create:complete",
         (
@@ -151,6 +158,7 @@ VERBS: tuple[Verb, ...] = (
             _MODEL,
             _STEPS,
             _SEED,
+            _MEMORY,
             _output(LAYERED),
             _REPORT,
             _QUIET,
@@ -159,7 +167,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "extract",
-        "extract IN [--mask M.png | --box x0,y0,x1,y1] [--model M] [--steps S] [--seed K] [--size native|model] "
+        "extract IN [--mask M.png | --box x0,y0,x1,y1] [--model M] [--steps S] [--seed K] [--memory GB] [--size native|model] "
         "-o OUT [--report R.json]",
         "lift an object with its shadow off its background",
         "create:extract",
@@ -176,6 +184,7 @@ VERBS: tuple[Verb, ...] = (
             _MODEL,
             _STEPS,
             _SEED,
+            _MEMORY,
             _SIZE,
             _output(LAYERED),
             _REPORT,
@@ -185,7 +194,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "transparent",
-        'transparent "PROMPT" [--size WxH] [--model M] [--steps S] [--seed K] -o OUT [--report R.json]',
+        'transparent "PROMPT" [--size WxH] [--model M] [--steps S] [--seed K] [--memory GB] -o OUT [--report R.json]',
         "make a single transparent layer from text",
         "create:transparent",
         (
@@ -194,6 +203,7 @@ VERBS: tuple[Verb, ...] = (
             _MODEL,
             _STEPS,
             _SEED,
+            _MEMORY,
             _output(LAYERED),
             _REPORT,
             _QUIET,
@@ -330,17 +340,35 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "models",
-        "models [--json]",
-        "list the models that --model knows",
-        "machine:models",
-        (_JSON,),
-        "acetate models",
+        "models [MODEL] [--memory GB] [-n LAYERS] [--size WxH] [--device D] [--json]",
+        "list the models that --model knows, or tell how one fits into memory",
+        "models:models",
+        (
+            argument(
+                "model",
+                metavar="MODEL",
+                nargs="?",
+                help="a name of the list, or a folder: how it would be held, without loading it",
+            ),
+            argument(
+                "--memory", metavar="GB", help="auto, or 8, 12, 16, 24, 48, 80 (default: a table of all presets)"
+            ),
+            argument(
+                "-n", "--layers", metavar="LAYERS", type=int, help="layers of a decomposition (default: 4)"
+            ),
+            argument("--size", metavar="WxH", help="the size it works at, in pixels (default: the model's own)"),
+            argument(
+                "--device", metavar="D", choices=("cuda", "cpu", "mps"), help="cuda, cpu or mps (default: this machine's)"
+            ),
+            _JSON,
+        ),
+        "acetate models Qwen/Qwen-Image-Layered --memory 24 --device cuda",
     ),
     Verb(
         "doctor",
         "doctor [--json]",
         "check this installation and run the embedded model once",
-        "machine:doctor",
+        "doctor:doctor",
         (_JSON,),
         "acetate doctor",
     ),

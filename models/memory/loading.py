@@ -15,7 +15,7 @@ from ..folder import TRANSFORMER_CLASS, read_json
 from ..modulation import FolderWeights, ModulationTable
 from .activations import dtype_of
 from .means import Means
-from .placing import empty
+from .placing import FolderSource, empty
 from .residency import EncoderPart, Residency, TransformerPart
 
 
@@ -39,7 +39,8 @@ class Holding:
         if self.means.table:
             ModulationTable(model, FolderWeights(folder, remedy))
         empty(model, self.dtype)
-        self._transformer = TransformerPart(model.eval(), folder, remedy, self.means, self.device)
+        source = FolderSource(folder, remedy)
+        self._transformer = TransformerPart(model.eval(), source, self.means, self.device)
         return model
 
     def encoder(self, kind: Any, folder: Path, load: Callable[[torch.device], Any]) -> Any:

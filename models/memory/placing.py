@@ -5,15 +5,16 @@ Values are what the files hold, cast as diffusers' own loading casts them. Knows
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
 from torch import nn
 
 from ..inventory import weight_files
-from ..modulation import FolderWeights
+from ..modulation import FolderWeights, Weights
 from ..modulation.weights import STEM
 
 _OFFLOADING = ("lazy_prefetch_group_offloading", "layer_execution_tracker", "group_offloading")  # diffusers' names
@@ -34,17 +35,44 @@ def empty(module: nn.Module, dtype: torch.dtype | None = None) -> None:
                 owner._parameters[name] = nn.Parameter(bare, requires_grad=False)
 
 
-def fill(module: nn.Module, folder: Any, remedy: str, devices: dict[str, torch.device], pinned: bool = False) -> None:
-    """Reads the parameters named in ``devices`` from the safetensors of ``folder``, each to its device and to the dtype
-    that the empty one has. ``pinned``: those for the CPU come into memory that an accelerator can fetch from directly."""
-    wanted = {key: parameter for key, parameter in module.named_parameters() if key in devices}
-    for file in weight_files(folder, STEM, remedy):
-        with safe_open(file, framework="pt") as handle:
-            for key in handle.keys():  # noqa: SIM118 - not a dict
-                if key in wanted:
-                    # A copy also where nothing is cast: what is mapped from a file is not aligned and stays the file's.
-                    value = handle.get_tensor(key).to(devices[key], wanted[key].dtype, copy=True)
-                    assign(module, key, value.pin_memory() if pinned and value.device.type == "cpu" else value)
+class Source(Protocol):
+    """Where a transformer's weights come from."""
+
+    def tensors(self, keys: Collection[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every tensor of ``keys`` by its key, in any order and dtype."""
+        ...
+
+    def weights(self) -> Weights:
+        """The same, module by module, for what is read again and again."""
+        ...
+
+
+class FolderSource:
+    """The safetensors files of a transformer's folder."""
+
+    def __init__(self, folder: Path, remedy: str) -> None:
+        self._folder = folder
+        self._remedy = remedy
+
+    def tensors(self, keys: Collection[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        for file in weight_files(self._folder, STEM, self._remedy):
+            with safe_open(file, framework="pt") as handle:
+                for key in handle.keys():  # noqa: SIM118 - not a dict
+                    if key in keys:
+                        yield key, handle.get_tensor(key)
+
+    def weights(self) -> Weights:
+        return FolderWeights(self._folder, self._remedy)
+
+
+def fill(module: nn.Module, source: Source, devices: dict[str, torch.device], pinned: bool = False) -> None:
+    """Gets the parameters named in ``devices``, each to its device and to the dtype that the empty one has. ``pinned``:
+    those for the CPU come into memory that an accelerator can fetch from directly."""
+    wanted = {key: parameter.dtype for key, parameter in module.named_parameters() if key in devices}
+    for key, tensor in source.tensors(wanted.keys()):
+        # A copy also where nothing is cast: what is mapped from a file is not aligned and stays the file's.
+        value = tensor.to(devices[key], wanted[key], copy=True)
+        assign(module, key, value.pin_memory() if pinned and value.device.type == "cpu" else value)
 
 
 def spread(count: int, chosen: int) -> frozenset[int]:
@@ -105,9 +133,9 @@ def computing_device(module: Any) -> torch.device:
 
 
 class FileStream:
-    """Blocks that are read from the model's own files for every call and freed after it, also when it fails."""
+    """Blocks that are read from where the model lies for every call and freed after it, also when it fails."""
 
-    def __init__(self, transformer: Any, blocks: Iterable[int], weights: FolderWeights, device: torch.device) -> None:
+    def __init__(self, transformer: Any, blocks: Iterable[int], weights: Weights, device: torch.device) -> None:
         self._weights = weights
         self._device = device
         self._handles = []

@@ -117,7 +117,9 @@ def _with(model: Inventory, work: Work, budget: Budget, means: Means) -> Plan:
     phases = predict(model, work, means, shared=budget.shared)
     if means.offload is not None:
         block = weights(model, work, means).block
-        room = max(0, budget.tensors - peak(phases).device) // block
+        # Blocks are there in every phase but that of the words, before which they are gone where those come first.
+        taken = max(phase.device for phase in phases if phase.name != "text" or not means.text_first)
+        room = max(0, budget.tensors - taken) // block
         # The last block fetched is counted among those that wait: keeping all of them would be another rung.
         means = replace(means, resident=int(min(room, model.num_blocks - 1)))
         phases = predict(model, work, means, shared=budget.shared)
@@ -155,7 +157,7 @@ def _refusal(model: Inventory, work: Work, budget: Budget, tried: list[Plan]) ->
     size = f"{work.layers} layer{'s' * (work.layers != 1)} at {work.width} x {work.height} px"
     text = (
         f"{model.name} with {size} needs at least {_gb(least.total)} GB on this device ({what}: {_gb(phase.weights)} GB of "
-        f"weights, {_gb(phase.work)} GB of work, {_gb(OVERHEAD[budget.device])} GB beside), and there are {_gb(budget.memory)}"
+        f"weights, {_gb(phase.work)} GB of work, {_gb(OVERHEAD[budget.device])} GB beside), and there are {_gb(budget.memory)} GB"
     )
     return f"{text}: {_remedies(model, work, budget, phase)}"
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..modulation import FolderWeights
 from .means import Means
-from .placing import FileStream, empty, fill, layers_wait_on_host, spread, stop_waiting, wait_on_host
+from .placing import FileStream, Source, empty, fill, layers_wait_on_host, spread, stop_waiting, wait_on_host
 
 FLOAT8_SKIPPED = ("pos_embed", "norm", "^time_text_embed", "^img_in", "^txt_in", "^proj_out")
 """What is computed with as stored: everything but the blocks' linear layers."""
@@ -23,13 +21,12 @@ FLOAT8_SKIPPED = ("pos_embed", "norm", "^time_text_embed", "^img_in", "^txt_in",
 
 class TransformerPart:
     """A transformer that exists without weights until it is needed. ``transformer``: as built on the meta device, with its
-    modulation table where it has one."""
+    modulation table where it has one; ``source``: where its weights are."""
 
-    def __init__(self, transformer: Any, folder: Path, remedy: str, means: Means, device: torch.device) -> None:
+    def __init__(self, transformer: Any, source: Source, means: Means, device: torch.device) -> None:
         self.transformer = transformer
         self.filled = False
-        self._folder = folder
-        self._remedy = remedy
+        self._source = source
         self._means = means
         self._device = device
         self._stream: FileStream | None = None
@@ -59,12 +56,11 @@ class TransformerPart:
                 devices[key] = host
             elif not waits:
                 devices[key] = self._device
-        fill(self.transformer, self._folder, self._remedy, devices, pinned=self._device.type == "cuda")
+        fill(self.transformer, self._source, devices, pinned=self._device.type == "cuda")
         if means.offload == "host":
             wait_on_host(self.transformer, waiting, self._device)
         elif means.offload == "files":
-            weights = FolderWeights(self._folder, self._remedy)
-            self._stream = FileStream(self.transformer, waiting, weights, self._device)
+            self._stream = FileStream(self.transformer, waiting, self._source.weights(), self._device)
 
     def empty(self) -> None:
         """Its weights are gone."""

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...errors import InputError
 from .activations import Work
-from .budget import GB, OVERHEAD, PRESETS, Budget
+from .budget import GB, PRESETS, Budget
 from .inventory import Inventory
 from .plan import Plan, plan
 
+_COLUMNS = (("weights", 9), ("work", 8), ("device", 8), ("host", 17))
 
-def lines(found: Plan) -> list[str]:
-    """One plan in full: what is done, whether it changes results, and the predicted peak of every phase."""
-    work = found.work
+
+def lines(plan: Mapping[str, Any]) -> list[str]:
+    """One plan in full, from its ``as_dict``: what is done, whether it changes results, the peak of every phase."""
+    (width, height), layers = plan["size"], plan["layers"]
+    budget = plan["budget"] / GB
     text = [
-        f"{found.model}, {work.layers} layers at {work.width} x {work.height} px, {found.memory / GB:.1f} GB ({found.device})"
+        f"{plan['model']}, {layers} layer{'s' * (layers != 1)} at {width} x {height} px, {budget:.1f} GB ({plan['device']})"
     ]
-    if not found.described:
+    if not plan["means"]:
         text.append("  as it is: everything fits at once")
-    for what, exact in found.described:
-        text.append(f"  {what} ({'same result' if exact else 'changes the result'})")
+    for means in plan["means"]:
+        text.append(f"  {means['what']} ({'same result' if means['exact'] else 'changes the result'})")
     text.append(f"  {'phase':<9}{'weights':>9}{'work':>8}{'peak':>8}{'in the machine':>17}   (GB, predicted)")
-    for phase in found.phases:
-        numbers = f"{phase.weights / GB:9.2f}{phase.work / GB:8.2f}{phase.device / GB:8.2f}{phase.host / GB:17.2f}"
-        text.append(f"  {phase.name:<9}{numbers}")
-    text.append(
-        f"  highest {found.peak / GB:.2f} GB, and {OVERHEAD[found.device] / GB:.1f} GB beside tensors, of {found.memory / GB:.1f} GB"
-    )
+    for name, peak in plan["peaks"].items():
+        numbers = "".join(f"{peak[key] / GB:{width}.2f}" for key, width in _COLUMNS)
+        text.append(f"  {name:<9}{numbers}")
+    beside = f"{plan['beside_tensors'] / GB:.1f} GB beside tensors"
+    text.append(f"  highest {plan['peak'] / GB:.2f} GB, and {beside}, of {budget:.1f} GB")
     return text
 
 
