@@ -1,77 +1,36 @@
-"""`acetate models` and `acetate doctor`: what can be used here, and whether it works."""
+"""`acetate doctor`: whether this installation has what it needs, and whether it works."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
 import platform
 import time
 from typing import Any
 
-PACKAGES = (
-    "torch",
-    "diffusers",
-    "transformers",
-    "accelerate",
-    "safetensors",
-    "huggingface_hub",
-    "numpy",
-    "scipy",
-    "pillow",
-    "psd-tools",
-    "python-pptx",
-    "gradio",
-    "xformers",
-)
-
-
-def models(arguments: argparse.Namespace) -> int:
-    from ..models.registry import DEFAULT_MODEL, MODELS
-
-    rows: list[dict[str, Any]] = [
-        {
-            "name": entry.name,
-            "default": entry.name == DEFAULT_MODEL,
-            "kind": entry.kind,
-            "here": entry.available,
-            "licence": entry.licence,
-            "summary": entry.summary,
-            "tasks": list(entry.tasks),
-            "backbone": entry.backbone,
-            "files": list(entry.files),
-            "gigabytes": entry.gigabytes,
-            "where": entry.where,
-        }
-        for entry in MODELS.values()
-    ]
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return 0
-    width = max(len(row["name"]) for row in rows)
-    for row in rows:
-        here = "here" if row["here"] else "missing" if row["kind"] == "embedded" else "not downloaded"
-        print(f"{row['name']:<{width}}  {here:<14}  {row['licence']:<10}  {row['summary']}")
-        size = "" if row["gigabytes"] is None else f"; {row['gigabytes']:g} GB"
-        print(f"{'':<{width}}  {', '.join(row['tasks'])}; {row['backbone']}{size}; {row['where']}")
-    print("Any folder of the same layout is a model too: --model PATH.")
-    return 0
-
-
 def doctor(arguments: argparse.Namespace) -> int:
-    """Everything is gathered before anything is judged; exit status 1 when the embedded model does not run."""
+    """Everything is gathered before anything is judged; exit status 1 when a package that acetate needs is missing or out of
+    range, or the embedded model does not run."""
     from .. import __version__
+    from .requirements import findings as requirements
 
+    packages = requirements()
     findings: dict[str, Any] = {
         "acetate": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {one.name: one.found for one in packages},
+        "requirements": [
+            {"name": one.name, "wanted": one.wanted, "extra": one.extra, "found": one.found, "fits": one.fits}
+            for one in packages
+        ],
+        "problems": [one.problem for one in packages if one.problem is not None],
         "torchvision": "present, not used"
         if importlib.util.find_spec("torchvision")
         else "absent, as it may be",
         "devices": _devices(),
+        "memory": _memory(),
         "attention": _attention_backends(),
         "embedded model": _try_embedded_model(),
     }
@@ -79,14 +38,8 @@ def doctor(arguments: argparse.Namespace) -> int:
         print(json.dumps(findings, indent=2))
     else:
         print("\n".join(_lines(findings)))
-    return 0 if findings["embedded model"]["works"] else 1
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    needed = all(one.fits for one in packages if not one.extra)
+    return 0 if needed and findings["embedded model"]["works"] else 1
 
 
 def _devices() -> list[str]:
@@ -101,18 +54,34 @@ def _devices() -> list[str]:
     return names
 
 
-def _attention_backends() -> list[str]:
-    """The attention backends of diffusers whose packages are installed here; "native" is torch's own."""
-    from diffusers.models.attention_dispatch import AttentionBackendName
-    from diffusers.utils import is_flash_attn_available, is_sageattention_available, is_xformers_available
+def _memory() -> str:
+    """What --memory auto would go by."""
+    from ..errors import InputError
+    from ..models.memory.budget import GB, free_memory
+    from ..session import device_name
 
-    known = {backend.value for backend in AttentionBackendName}
-    optional = {
-        "xformers": is_xformers_available(),
-        "flash": is_flash_attn_available(),
-        "sage": is_sageattention_available(),
+    try:
+        device = device_name()
+        return f"{free_memory(device) / GB:.1f} GB free on {device}"
+    except InputError as error:
+        return str(error)
+
+
+def _attention_backends() -> dict[str, dict[str, Any]]:
+    """Every attention backend of diffusers: whether it is installed, runs on this device, and does right by masks."""
+    from ..errors import InputError
+    from ..models.attention import backend_names, probe
+    from ..session import device_name
+
+    try:
+        device = device_name()
+    except InputError:
+        device = "cpu"  # named already, by the line on memory
+    found = [probe(name, device) for name in backend_names()]
+    return {
+        one.name: {"installed": one.installed, "runs": one.runs, "masks": one.masks, "note": one.note}
+        for one in found
     }
-    return ["native", *(name for name, present in optional.items() if present and name in known)]
 
 
 def _try_embedded_model() -> dict[str, Any]:
@@ -139,15 +108,42 @@ def _try_embedded_model() -> dict[str, Any]:
 
 
 def _lines(findings: dict[str, Any]) -> list[str]:
-    lines = [f"{'acetate':<16}{findings['acetate']}"]
-    lines.append(f"{'python':<16}{findings['python']} on {findings['system']}")
-    lines += [f"{name:<16}{version or 'not installed'}" for name, version in findings["packages"].items()]
-    lines.append(f"{'torchvision':<16}{findings['torchvision']}")
-    lines.append(f"{'devices':<16}{'; '.join(findings['devices'])}")
-    lines.append(f"{'attention':<16}{', '.join(findings['attention'])}")
+    lines = [f"{'acetate':<24}{findings['acetate']}"]
+    lines.append(f"{'python':<24}{findings['python']} on {findings['system']}")
+    for one in findings["requirements"]:
+        extra = f", for acetate[{one['extra']}]" if one["extra"] else ""
+        found = one["found"] or "not installed"
+        wanted = "" if one["fits"] else f" (wanted: {one['wanted'] or 'any'}{extra})"
+        lines.append(f"{one['name']:<24}{found}{wanted}")
+    lines.append(f"{'torchvision':<24}{findings['torchvision']}")
+    lines.append(f"{'devices':<24}{'; '.join(findings['devices'])}")
+    lines.append(f"{'memory':<24}{findings['memory']}")
+    lines += _attention_lines(findings["attention"])
     model = findings["embedded model"]
     if model["works"]:
         verdict = f"works: revision {model['revision']}, one step in {model['seconds']} s"
     else:
         verdict = f"does not work: {model['error']}"
-    return [*lines, f"{'embedded model':<16}{verdict}"]
+    problems = [f"{'problem':<24}{problem}" for problem in findings["problems"]]
+    return [*lines, f"{'embedded model':<24}{verdict}", *problems]
+
+
+def _attention_lines(backends: dict[str, dict[str, Any]]) -> list[str]:
+    """Those that run, with what they do with masks; those that do not run here; and the others by name."""
+    verdicts = {
+        "right": "right, with masks too",
+        "refused": "right, but refuses masks: not for prompts of different lengths",
+        "ignored": "IGNORES MASKS: refused where one is needed",
+        "wrong": "GETS MASKS WRONG: refused where one is needed",
+    }
+    lines, absent = [], []
+    for name, found in backends.items():
+        if not found["installed"]:
+            absent.append(name)
+        elif found["runs"]:
+            lines.append(f"{'attention':<24}{name}: {verdicts[found['masks']]}")
+        else:
+            lines.append(f"{'attention':<24}{name}: does not run on this device ({found['note']})")
+    if absent:
+        lines.append(f"{'attention':<24}not installed: {', '.join(absent)}")
+    return lines

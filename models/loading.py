@@ -27,6 +27,8 @@ from .modulation.loading import load_with_table
 from .registry import ModelEntry, locate, resolve
 from .text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
 
+ALIGNMENT = 64  # bytes, of what torch allocates on the CPU
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Components:
@@ -141,7 +143,16 @@ def _load_diffusers(name: str, folder: Path, device: torch.device, dtype: torch.
     model = model_class.from_pretrained(
         str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=True
     )
-    return model.to(device).eval()
+    return _aligned(model.to(device)).eval()
+
+
+def _aligned(model: Any) -> Any:
+    """What needs no cast is mapped from its file at whatever address it has there, which moves the last bit of sums: copied,
+    so that results do not depend on how a folder was written or on how its weights are held."""
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT:
+            parameter.data = parameter.data.clone()
+    return model
 
 
 def _load_backbone(
@@ -195,7 +206,7 @@ def _load_text(
 
     def load(home: torch.device) -> Any:
         with _no_progress_bars():
-            return _load_encoder(kind, folder, dtype, remedy).to(home).eval()
+            return _load_encoder(kind, folder, dtype, remedy, home).eval()
 
     encoder = load(device) if holding is None else holding.encoder(kind, folder, load)
     rows = encoder.get_input_embeddings().num_embeddings
@@ -207,7 +218,9 @@ def _load_text(
     return tokenizer, encoder
 
 
-def _load_encoder(kind: Any, folder: Path, dtype: torch.dtype, remedy: str) -> Any:
+def _load_encoder(kind: Any, folder: Path, dtype: torch.dtype, remedy: str, home: torch.device) -> Any:
+    # Straight to an accelerator, tensor by tensor: all of it in the machine's memory may not fit there.
+    straight = {} if home.type == "cpu" else {"device_map": {"": home}}
     try:
         encoder, report = kind.from_pretrained(
             str(folder),
@@ -216,6 +229,7 @@ def _load_encoder(kind: Any, folder: Path, dtype: torch.dtype, remedy: str) -> A
             local_files_only=True,
             ignore_mismatched_sizes=True,  # reported below, as a sentence
             output_loading_info=True,
+            **straight,
         )
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(f"The text encoder in {folder} cannot be loaded ({error}); {remedy}.") from error
@@ -225,7 +239,7 @@ def _load_encoder(kind: Any, folder: Path, dtype: torch.dtype, remedy: str) -> A
         )
     for key in sorted(report["missing_keys"]):
         raise InputError(f"The weights in {folder} lack {key}; {remedy}.")
-    return encoder
+    return encoder.to(home)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ...errors import InputError
+from ..attention import check_masks
 from ..frame_embedding import FrameEmbedding
 from ..layout import Layout
 from ..modulation import find_table
@@ -118,6 +119,8 @@ class QwenBackbone:
         ``attention_kwargs`` goes to the attention processors ("scale": LoRA strength). Gradients flow.
         """
         batch = self._check(tokens, sigma, text, layout)
+        if text.mask is not None:
+            check_masks(self.transformer, tokens.device)
         config = self.transformer.config
         clean = layout.num_image_tokens - layout.num_noisy_tokens
         extra = None

@@ -29,13 +29,12 @@ class Budget:
 
     ``device``: "cuda", "cpu" or "mps". ``host``: bytes of the machine's own memory for what is kept beside the device;
     None where that is not known, and on devices that share the machine's memory.
-    ``quantisers``: packages that can quantise on this device, by name. ``free``: what was free when it was looked at.
+    ``free``: what was free when it was looked at.
     """
 
     device: str
     memory: int
     host: int | None = None
-    quantisers: frozenset[str] = frozenset()
     free: int | None = None
 
     def __post_init__(self) -> None:
@@ -78,7 +77,6 @@ def budget_for(memory: str | int, device: str) -> Budget:
         device=kind,
         memory=free if preset is None else preset * GB,
         host=free_memory("cpu") if kind == "cuda" else None,
-        quantisers=quantisers(kind),
         free=free,
     )
 
@@ -95,13 +93,6 @@ def free_memory(device: str) -> int:
         if top is not None and used is not None and top < 2**60:
             found = min(found, max(0, top - used + _reclaimable(Path(limit).parent)))
     return found
-
-
-def quantisers(device: str) -> frozenset[str]:
-    """Packages that are installed and can quantise a transformer on this kind of device."""
-    from importlib.util import find_spec
-
-    return frozenset(name for name in ("bitsandbytes",) if device == "cuda" and find_spec(name) is not None)
 
 
 def _available() -> int:

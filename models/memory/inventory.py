@@ -127,7 +127,7 @@ def folder_inventory(path: Path, name: str, remedy: str) -> Inventory:
     embedding = 0
     if (path / "frame_embedding").is_dir():
         embedding = _sizes("FrameEmbedding", read_json(path / "frame_embedding" / "config.json", remedy))
-    return _inventory(
+    return count_parts(
         name,
         transformer,
         read_json(path / "vae" / "config.json", remedy),
@@ -149,7 +149,7 @@ def published_inventory() -> Inventory:
     with torch.device("meta"):
         encoder = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**PUBLISHED_ENCODER))
     shapes = {key: tuple(value.shape) for key, value in encoder.named_parameters()}
-    return _inventory(
+    return count_parts(
         "Qwen/Qwen-Image-Layered",
         PUBLISHED_TRANSFORMER,
         PUBLISHED_VAE,
@@ -181,7 +181,7 @@ def is_cast(key: str) -> bool:
     return found is not None and NOT_CAST.search(found[2]) is None
 
 
-def _inventory(
+def count_parts(
     name: str,
     transformer: Mapping[str, Any],
     vae: Mapping[str, Any],
@@ -192,6 +192,8 @@ def _inventory(
     captions: bool,
     folder: Path | None,
 ) -> Inventory:
+    """The inventory of parts by their configs; ``encoder``: shapes of the text encoder's tensors, ``embedding``: parameters
+    of a frame embedding."""
     import diffusers
 
     shapes = expected_shapes(getattr(diffusers, TRANSFORMER_CLASS), transformer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-EXACT, SEAMS, ROUNDED, EIGHT_BITS, FOUR_BITS = range(5)
+EXACT, SEAMS, ROUNDED, EIGHT_BITS = range(4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Means:
     transformer comes, and the other way round. ``offload``: where transformer blocks wait, "host" (the machine's memory,
     fetched one block ahead) or "files" (the model's own, read for every pass); ``resident`` of them stay on the device.
     ``text_offload``: layers of the text encoder wait in the machine's memory too. ``tiling``: the VAE works in tiles.
-    ``storage``: None, "float8" (blocks are kept in 8 bits and computed with in ``dtype``) or "nf4" (4 bits).
+    ``storage``: None, or "float8" (blocks are kept in 8 bits and computed with in ``dtype``).
     """
 
     dtype: str = "bfloat16"
@@ -35,7 +35,7 @@ class Means:
     def loss(self, full: str) -> int:
         """How far results may be from those of a run without a plan, whose dtype is ``full``, as a rank; 0: not at all."""
         if self.storage is not None:
-            return FOUR_BITS if self.storage == "nf4" else EIGHT_BITS
+            return EIGHT_BITS
         if self.dtype != full:
             return ROUNDED
         return SEAMS if self.tiling else EXACT
@@ -68,14 +68,12 @@ class Means:
             done.append(("the VAE works in overlapping tiles", False))
         if self.storage == "float8":
             done.append(("transformer blocks are kept in 8 bits (float8)", False))
-        if self.storage == "nf4":
-            done.append(("transformer blocks are kept in 4 bits (NF4)", False))
         return done
 
 
-def ladder(device: str, quantisers: frozenset[str] = frozenset()) -> list[Means]:
-    """The means for a kind of device, the mildest first. ``quantisers``: packages that can quantise there."""
-    return _accelerator(quantisers) if device == "cuda" else _shared("bfloat16" if device == "mps" else "float32")
+def ladder(device: str) -> list[Means]:
+    """The means for a kind of device, the mildest first."""
+    return _accelerator() if device == "cuda" else _shared("bfloat16" if device == "mps" else "float32")
 
 
 def full_dtype(device: str) -> str:
@@ -83,7 +81,7 @@ def full_dtype(device: str) -> str:
     return "float32" if device == "cpu" else "bfloat16"
 
 
-def _accelerator(quantisers: frozenset[str]) -> list[Means]:
+def _accelerator() -> list[Means]:
     plain = Means()
     table = replace(plain, table=True)
     text = replace(table, text_first=True)
@@ -93,10 +91,7 @@ def _accelerator(quantisers: frozenset[str]) -> list[Means]:
     # From here on for machines whose own memory cannot hold what waits: nothing waits, everything is made smaller.
     bytes_ = replace(text, storage="float8")
     small = replace(bytes_, text_offload=True)
-    steps = [plain, table, text, blocks, layers, tiles, bytes_, small, replace(small, tiling=True)]
-    if "bitsandbytes" in quantisers:
-        steps.append(replace(small, storage="nf4", tiling=True))
-    return steps
+    return [plain, table, text, blocks, layers, tiles, bytes_, small, replace(small, tiling=True)]
 
 
 def _shared(dtype: str) -> list[Means]:

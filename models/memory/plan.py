@@ -84,7 +84,7 @@ class Plan:
 def plan(model: Inventory, work: Work, budget: Budget) -> Plan:
     """The first means of the device's ladder that fit. Raises InputError with what is needed, what there is and what would
     fit instead."""
-    tried = [candidate for means in ladder(budget.device, budget.quantisers) if (candidate := _with(model, work, budget, means))]
+    tried = [_with(model, work, budget, means) for means in ladder(budget.device)]
     for candidate in tried:
         if _fits(candidate, budget):
             return candidate
@@ -186,7 +186,7 @@ def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str
 
 
 def _any_fits(model: Inventory, work: Work, budget: Budget) -> bool:
-    return any(_fits(_with(model, work, budget, means), budget) for means in ladder(budget.device, budget.quantisers))
+    return any(_fits(_with(model, work, budget, means), budget) for means in ladder(budget.device))
 
 
 def _gb(size: int) -> str:

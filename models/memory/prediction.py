@@ -13,8 +13,6 @@ from .means import Means
 
 AHEAD = {"host": 2, "files": 1}
 """Blocks on the device at one time where they wait elsewhere: the one that computes, and the one that is fetched."""
-NF4_BYTES = 0.5 + 4 / 64
-"""Per parameter: half a byte, and a scale in float32 for every 64 of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +47,8 @@ class Weights:
 def weights(model: Inventory, work: Work, means: Means) -> Weights:
     """What every part weighs as it is held."""
     size = dtype_of(means.dtype).itemsize
-    cast = {"float8": 1.0, "nf4": NF4_BYTES}.get(means.storage or "", float(size))
-    block = int(model.block_cast * cast) + (model.block - model.block_cast) * size
+    cast = size if means.storage is None else 1
+    block = model.block_cast * cast + (model.block - model.block_cast) * size
     waiting = 0 if means.offload is None else model.num_blocks - means.resident
     return Weights(
         block=block,
@@ -79,8 +77,7 @@ def predict(model: Inventory, work: Work, means: Means, *, shared: bool) -> tupl
         encoder_here, encoder_idle = held.encoder, 0 if means.text_first else held.encoder
     before = held.table if means.text_first else idle
     host_later = held.waiting + held.fixed if waits else 0
-    # The text encoder passes through the machine's memory while it is loaded, and stays there where its layers wait.
-    host_text = 0 if shared else held.encoder + (0 if means.text_first else host_later)
+    host_text = held.encoder * means.text_offload + (0 if means.text_first else host_later)
     # Building the table reads one modulation layer at a time, from its file and in the dtype it is used in.
     table = 12 * model.hidden**2 * size if means.table else 0
     read = size * block_largest(model) if means.offload == "files" else 0

@@ -96,6 +96,7 @@ def rehearse(model: Inventory, means: Means, device: torch.device) -> Rehearsal:
     def load() -> Any:
         made = _empty_encoder(model, dtype)
         randomise(made, torch.device("cpu") if means.text_offload else device)
+        made.tie_weights()
         return made
 
     part = TransformerPart(transformer.eval(), source, means, device)
