@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from acetate.models.memory.budget import GB, OVERHEAD, PRESETS, Budget, parse_memory
+from acetate.models.memory.means import full_dtype
 from acetate.models.memory.measuring import MODELS, compare_steps, measure_run, model_named, scale_of
 from acetate.models.memory.plan import Plan, plan
 
@@ -52,7 +53,9 @@ def main() -> int:
     for size in given.size or ([640] if given.device == "cuda" else [256]):
         for preset, found in _plans(given, size):
             row = _apart(given, {"what": "plan", "size": size, "preset": preset})
-            rows.append({**row, "predicted": found.peak, "done": [text for text, _ in found.described]})
+            phases = {phase.name: phase.device for phase in found.phases}
+            done = found.means.short(found.blocks, full_dtype(given.device))
+            rows.append({**row, "predicted": found.peak, "predicted_phases": phases, "done": done})
             _print_plan(rows[-1], first=len(rows) == 1)
         if given.compare:
             first = True
@@ -122,7 +125,7 @@ def _print_plan(row: dict[str, Any], first: bool) -> None:
         print("| preset | size | predicted GB | measured GB | off by | s per step | what is done |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
     off = row["predicted"] / row["measured"] - 1
-    done = "; ".join(row["done"]) or "as it is"
+    done = row["done"]
     peaks = f"{row['predicted'] / GB:.3f} | {row['measured'] / GB:.3f}"
     print(f"| {row['preset']} | {row['size']} | {peaks} | {off:+.1%} | {row['step']:.3g} | {done} |", flush=True)
 

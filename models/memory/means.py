@@ -70,6 +70,19 @@ class Means:
             done.append(("transformer blocks are kept in 8 bits (float8)", False))
         return done
 
+    def short(self, blocks: int, full: str) -> str:
+        """The same in a few words, as the tables of the documentation have it."""
+        words = [
+            (self.dtype if self.dtype != full else "", self.dtype != full),
+            ("table", self.table),
+            ("text first", self.text_first),
+            (f"{self.resident} of {blocks} blocks stay, the others wait in {self.offload or ''}", bool(self.offload)),
+            ("text layers wait", self.text_offload),
+            ("tiles", self.tiling),
+            (self.storage or "", self.storage is not None),
+        ]
+        return ", ".join(word for word, said in words if said) or "as it is"
+
 
 def ladder(device: str) -> list[Means]:
     """The means for a kind of device, the mildest first."""

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from ...errors import InputError
 from ..inventory import weight_files
 from ..modulation import FolderWeights, Weights
 from ..modulation.weights import STEM
@@ -67,12 +68,20 @@ class FolderSource:
 
 def fill(module: nn.Module, source: Source, devices: dict[str, torch.device], pinned: bool = False) -> None:
     """Gets the parameters named in ``devices``, each to its device and to the dtype that the empty one has. ``pinned``:
-    those for the CPU come into memory that an accelerator can fetch from directly."""
+    those for the CPU come into memory that an accelerator can fetch from directly. Raises InputError for parameters that
+    the source does not have."""
     wanted = {key: parameter.dtype for key, parameter in module.named_parameters() if key in devices}
+    missing = set(wanted)
     for key, tensor in source.tensors(wanted.keys()):
         # A copy also where nothing is cast: what is mapped from a file is not aligned and stays the file's.
         value = tensor.to(devices[key], wanted[key], copy=True)
         assign(module, key, value.pin_memory() if pinned and value.device.type == "cpu" else value)
+        missing.discard(key)
+    if missing:
+        raise InputError(
+            f"The transformer has {min(missing)}, which its files have not: adapters (LoRA) cannot be laid over a model that "
+            "a memory plan loads phase by phase; leave memory out, or merge the adapter into the model's files."
+        )
 
 
 def spread(count: int, chosen: int) -> frozenset[int]:

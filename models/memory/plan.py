@@ -166,11 +166,13 @@ def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str
     """What would fit: fewer layers, a smaller size, a larger preset; whichever of them do."""
     found = []
     if phase.name != "text":
-        for layers in range(work.layers - 1, 0, -1):
+        most, too_many = 0, work.layers  # so many fit, so many do not
+        while too_many - most > 1:
+            layers = (most + too_many) // 2
             fewer = replace(work, layers=layers, frames=work.frames - work.layers + layers)
-            if fewer.frames >= 1 and _any_fits(model, fewer, budget):
-                found.append(f"ask for {layers} layer{'s' * (layers != 1)}")
-                break
+            most, too_many = (layers, too_many) if _any_fits(model, fewer, budget) else (most, layers)
+        if most:
+            found.append(f"ask for {most} layer{'s' * (most != 1)}")
         for share in (0.75, 0.625, 0.5, 0.375, 0.25):
             wide, tall = (max(32, round(side * share / 32) * 32) for side in (work.width, work.height))
             if _any_fits(model, replace(work, width=wide, height=tall), budget):

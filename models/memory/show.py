@@ -9,6 +9,7 @@ from ...errors import InputError
 from .activations import Work
 from .budget import GB, PRESETS, Budget
 from .inventory import Inventory
+from .means import full_dtype
 from .plan import Plan, plan
 
 _COLUMNS = (("weights", 9), ("work", 8), ("device", 8), ("host", 17))
@@ -46,19 +47,19 @@ def preset_rows(model: Inventory, work: Work, device: str) -> list[tuple[int, Pl
 
 
 def table(model: Inventory, works: Sequence[Work], device: str) -> list[str]:
-    """Every preset for several sizes, as a Markdown table."""
+    """Every preset for several sizes, as a Markdown table; numbers are GB."""
     text = [
-        "| `--memory` | layers, size | what is done | same result | text | encode | denoise | decode | in the machine |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| `--memory` | layers | size | how it is held | same result | text | encode | denoise | decode | in the machine |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for work in works:
         for preset, found, why in preset_rows(model, work, device):
-            size = f"{work.layers} layers, {work.width} x {work.height}"
+            row = f"| {preset} | {work.layers} | {work.width} x {work.height} |"
             if found is None:
-                text.append(f"| {preset} | {size} | refused: {why.partition(': ')[2] or why} | | | | | | |")
+                text.append(f"{row} refused: {why} | | | | | | |")
                 continue
-            done = "; ".join(what for what, _ in found.described) or "as it is"
+            done = found.means.short(found.blocks, full_dtype(device))
             peaks = " | ".join(f"{phase.device / GB:.1f}" for phase in found.phases)
             host = max(phase.host for phase in found.phases)
-            text.append(f"| {preset} | {size} | {done} | {'yes' if found.exact else 'no'} | {peaks} | {host / GB:.1f} |")
+            text.append(f"{row} {done} | {'yes' if found.exact else 'no'} | {peaks} | {host / GB:.1f} |")
     return text

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from acetate.errors import Cancelled
+from acetate.errors import Cancelled, InputError
 from acetate.models.memory.means import Means, ladder
 from acetate.models.memory.placing import computing_device, spread
 from acetate.pipelines import ImageToLayersPipeline
@@ -139,6 +139,15 @@ def test_captions_are_the_same(qwen_folder: Path, means: Means, tmp_path: Path, 
         assert pipeline.captioner.model is pipeline.text_encoder
         found.append(layers(pipeline, prompt=None, true_cfg_scale=2.0))
     assert np.array_equal(*found)
+
+
+def test_an_adapter_on_parts_that_come_and_go_is_refused(tiny_checkpoint: Path) -> None:
+    from peft import LoraConfig
+
+    pipeline = load(tiny_checkpoint, Means(dtype="float32", text_first=True))
+    pipeline.transformer.add_adapter(LoraConfig(r=2, target_modules=["to_q"]), adapter_name="style")
+    with pytest.raises(InputError, match=r"LoRA.*leave memory out"):
+        layers(pipeline)
 
 
 def test_where_a_module_computes(tiny_checkpoint: Path) -> None:
