@@ -21,7 +21,13 @@ Memory = Literal["auto", 8, 12, 16, 24, 48, 80] | str | int
 RESOLUTION, MULTIPLE, STEPS = 640, 32, 50  # of Qwen-Image-Layered, for folders that name none
 
 # Frames that a task's layers come with, and whether the size is the picture's at the model's resolution or as asked.
-_FRAMES = {"decompose": (2, True), "generate": (1, False), "complete": (1, True), "extract": (2, True), "transparent": (0, False)}
+_FRAMES = {
+    "decompose": (2, True),
+    "generate": (1, False),
+    "complete": (1, True),
+    "extract": (2, True),
+    "transparent": (0, False),
+}
 
 
 def work_of(
@@ -70,7 +76,9 @@ def plan_call(
     parse_memory(memory)
     from .session import device_name
 
-    return plan_here(entry, memory, work_of(task, stored, layers, size, batch=batch, steps=steps), device_name())
+    return plan_here(
+        entry, memory, work_of(task, stored, layers, size, batch=batch, steps=steps), device_name()
+    )
 
 
 def plan_here(entry: ModelEntry, memory: Memory, work: Work, device: str) -> Plan:

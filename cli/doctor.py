@@ -9,6 +9,7 @@ import platform
 import time
 from typing import Any
 
+
 def doctor(arguments: argparse.Namespace) -> int:
     """Everything is gathered before anything is judged; exit status 1 when a package that acetate needs is missing or out of
     range, or the embedded model does not run."""

@@ -21,7 +21,9 @@ def models(arguments: argparse.Namespace) -> int:
         return _plans(arguments)
     for option in ("memory", "layers", "size", "device"):
         if getattr(arguments, option) is not None:
-            raise InputError(f"--{option} needs a model: `acetate models Qwen/Qwen-Image-Layered --memory 24`")
+            raise InputError(
+                f"--{option} needs a model: `acetate models Qwen/Qwen-Image-Layered --memory 24`"
+            )
     return _list(arguments.json)
 
 
@@ -94,7 +96,9 @@ def _plans(arguments: argparse.Namespace) -> int:
     found: list[Plan]
     if arguments.memory == "auto":
         if arguments.device not in (None, _this_device().split(":")[0]):
-            raise InputError(f"--memory auto looks at this machine, which has no {arguments.device}: give a preset")
+            raise InputError(
+                f"--memory auto looks at this machine, which has no {arguments.device}: give a preset"
+            )
         found = [plan_here(entry, "auto", work, _this_device())]
     elif preset is not None:
         found = [plan_elsewhere(inventory_of(entry), preset, work, device.split(":")[0])]
@@ -102,7 +106,10 @@ def _plans(arguments: argparse.Namespace) -> int:
         model = inventory_of(entry)
         rows = preset_rows(model, work, device.split(":")[0])
         if arguments.json:
-            listed = [{"memory": one, "plan": None if plan is None else plan.as_dict(), "refused": why or None} for one, plan, why in rows]
+            listed = [
+                {"memory": one, "plan": None if plan is None else plan.as_dict(), "refused": why or None}
+                for one, plan, why in rows
+            ]
             print(json.dumps(listed, indent=2))
         else:
             print("\n".join(table(model, [work], device.split(":")[0])))

@@ -167,8 +167,8 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "extract",
-        "extract IN [--mask M.png | --box x0,y0,x1,y1] [--model M] [--steps S] [--seed K] [--memory GB] [--size native|model] "
-        "-o OUT [--report R.json]",
+        "extract IN [--mask M.png | --box x0,y0,x1,y1] [--model M] [--steps S] [--seed K] [--memory GB] "
+        "[--size native|model] -o OUT [--report R.json]",
         "lift an object with its shadow off its background",
         "create:extract",
         (
@@ -351,14 +351,21 @@ VERBS: tuple[Verb, ...] = (
                 help="a name of the list, or a folder: how it would be held, without loading it",
             ),
             argument(
-                "--memory", metavar="GB", help="auto, or 8, 12, 16, 24, 48, 80 (default: a table of all presets)"
+                "--memory",
+                metavar="GB",
+                help="auto, or 8, 12, 16, 24, 48, 80 (default: a table of all presets)",
             ),
             argument(
                 "-n", "--layers", metavar="LAYERS", type=int, help="layers of a decomposition (default: 4)"
             ),
-            argument("--size", metavar="WxH", help="the size it works at, in pixels (default: the model's own)"),
             argument(
-                "--device", metavar="D", choices=("cuda", "cpu", "mps"), help="cuda, cpu or mps (default: this machine's)"
+                "--size", metavar="WxH", help="the size it works at, in pixels (default: the model's own)"
+            ),
+            argument(
+                "--device",
+                metavar="D",
+                choices=("cuda", "cpu", "mps"),
+                help="cuda, cpu or mps (default: this machine's)",
             ),
             _JSON,
         ),

@@ -57,7 +57,9 @@ def probe(name: str, device: str) -> Backend:
     """Tries a backend on 64 tokens: without a mask, and with one that hides keys, as the network passes it. Kernels that
     would have to be fetched from the hub are not."""
     if name.endswith("_hub"):
-        return Backend(name=name, installed=False, note="its kernel is fetched from the hub when it is chosen")
+        return Backend(
+            name=name, installed=False, note="its kernel is fetched from the hub when it is chosen"
+        )
     package = _package(name)
     if package is not None and find_spec(package) is None:
         return Backend(name=name, installed=False, note=f"{package} is not installed")

@@ -76,8 +76,8 @@ def load_components(
     ``modulation_table`` leaves the transformer's modulation weights, a third of it, in their files and reads them once
     per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
     CPU and bfloat16 elsewhere. ``means``: how a memory plan holds the parts; it names the dtype and the table itself, and
-    a pipeline must say which phase comes. Raises InputError naming the file and the remedy when the model is unknown, is not on
-    this machine and cannot be fetched, or its folder does not pass the checks.
+    a pipeline must say which phase comes. Raises InputError naming the file and the remedy when the model is unknown, is
+    not on this machine and cannot be fetched, or its folder does not pass the checks.
     """
     entry = locate(entry if isinstance(entry, ModelEntry) else resolve(entry), download=download)
     assert entry.path is not None

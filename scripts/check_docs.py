@@ -126,7 +126,9 @@ def memory_plans() -> str:
     works = [Work.decompose(side, side, 4) for side in (640, 1024)]
     on_gpu = table(published_inventory(), works, "cuda")
     on_cpu = table(published_inventory(), works[:1], "cpu")
-    return "\n".join(["On a GPU:", "", *on_gpu, "", "On the CPU, whose memory is the machine's:", "", *on_cpu])
+    return "\n".join(
+        ["On a GPU:", "", *on_gpu, "", "On the CPU, whose memory is the machine's:", "", *on_cpu]
+    )
 
 
 GENERATED: dict[str, Callable[[], str]] = {

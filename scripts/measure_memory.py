@@ -1,7 +1,7 @@
 """Predicted against measured memory, and the time of a denoising step, for every preset; and with --compare the step of
 diffusers' own transformer beside ours.
 
-    python -P scripts/measure_memory.py --device cpu                     a transformer of 1 GB, presets scaled to it
+    python -P scripts/measure_memory.py --device cpu                     a transformer of 0.9 GB, presets scaled to it
     python -P scripts/measure_memory.py --device cuda --model full --size 640 --size 1024 --compare
 
 Weights are random and drawn on the device: no files, no network. Every row runs in a process of its own. On the CPU the
@@ -31,13 +31,21 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--model", choices=tuple(MODELS), help="default: large on the CPU, full on a GPU")
-    parser.add_argument("--size", type=int, action="append", help="pixels a side, can be repeated (default: 256; 640)")
+    parser.add_argument(
+        "--size", type=int, action="append", help="pixels a side, can be repeated (default: 256; 640)"
+    )
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--guidance", type=float, default=4.0)
-    parser.add_argument("--preset", type=parse_memory, action="append", help="can be repeated (default: all that differ)")
-    parser.add_argument("--compare", action="store_true", help="also diffusers' transformer, eager and compiled")
-    parser.add_argument("--peak-tflops", type=float, help="of the device, dense bf16 (default: a matrix product is timed)")
+    parser.add_argument(
+        "--preset", type=parse_memory, action="append", help="can be repeated (default: all that differ)"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="also diffusers' transformer, eager and compiled"
+    )
+    parser.add_argument(
+        "--peak-tflops", type=float, help="of the device, dense bf16 (default: a matrix product is timed)"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--row", help=argparse.SUPPRESS)
     return parser
@@ -85,7 +93,8 @@ def _plans(given: argparse.Namespace, size: int) -> list[tuple[int, Plan]]:
 
 def _plan(given: argparse.Namespace, size: int, preset: int) -> Plan:
     model, work = model_named(given.model, size, given.layers, given.steps)
-    memory = int(preset * GB * scale_of(model)) + (0 if given.model == "full" else OVERHEAD[given.device])
+    memory = int(preset * GB * scale_of(model, work, given.device))
+    memory += 0 if given.model == "full" else OVERHEAD[given.device]
     return plan(model, work, Budget(device=given.device, memory=memory))
 
 
@@ -95,7 +104,9 @@ def _row(given: argparse.Namespace, row: dict[str, Any]) -> dict[str, Any]:
         model, work = model_named(given.model, row["size"], given.layers, given.steps)
         return {
             **row,
-            **compare_steps(model, work, given.device, row["kind"], row["compiled"], given.steps, given.peak_tflops),
+            **compare_steps(
+                model, work, given.device, row["kind"], row["compiled"], given.steps, given.peak_tflops
+            ),
         }
     found = _plan(given, row["size"], row["preset"])
     model, work = model_named(given.model, row["size"], given.layers, given.steps)
@@ -127,15 +138,19 @@ def _print_plan(row: dict[str, Any], first: bool) -> None:
     off = row["predicted"] / row["measured"] - 1
     done = row["done"]
     peaks = f"{row['predicted'] / GB:.3f} | {row['measured'] / GB:.3f}"
-    print(f"| {row['preset']} | {row['size']} | {peaks} | {off:+.1%} | {row['step']:.3g} | {done} |", flush=True)
+    print(
+        f"| {row['preset']} | {row['size']} | {peaks} | {off:+.1%} | {row['step']:.3g} | {done} |", flush=True
+    )
 
 
 def _print_step(row: dict[str, Any], first: bool) -> None:
     if first:
-        print("\n| transformer step | size | seconds | TFLOP | share of peak | peak GB |\n| --- | --- | --- | --- | --- | --- |")
+        print("\n| transformer step | size | seconds | TFLOP | share of peak | peak GB |")
+        print("| --- | --- | --- | --- | --- | --- |")
     name = f"{row['kind']}, {'compiled' if row['compiled'] else 'eager'}"
     share = f"{row['share']:.1%} of {row['peak_tflops']:.3g} TFLOPS"
-    print(f"| {name} | {row['size']} | {row['step']:.4g} | {row['tflop']:.3g} | {share} | {row['measured'] / GB:.3f} |", flush=True)
+    numbers = f"{row['step']:.4g} | {row['tflop']:.3g} | {share} | {row['measured'] / GB:.3f}"
+    print(f"| {name} | {row['size']} | {numbers} |", flush=True)
 
 
 if __name__ == "__main__":

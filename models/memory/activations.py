@@ -59,7 +59,8 @@ def dtype_of(name: str) -> torch.dtype:
 def step_bytes(model: Inventory, work: Work, dtype: str) -> int:
     """The most that one call of the transformer holds beside its weights, and the tokens that stay from step to step."""
     rows, columns = _grid(model, work)
-    layout = Layout.text_to_layers(rows, columns, max(1, work.frames - 1), None)
+    stack = work.frames - 1  # which frame is what makes no difference to their sizes
+    layout = Layout.text_to_layers(rows, columns, stack) if stack else Layout.one_layer(rows, columns)
     config = {**model.transformer, "num_layers": 1}
     text = model.text_tokens(work.layers)
     tokens = work.frames * rows * columns
@@ -94,7 +95,9 @@ def text_bytes(model: Inventory, work: Work, dtype: str) -> int:
         text = model.encoder_config.get("text_config", {})
         heads = int(text.get("num_key_value_heads", 4))
         width = int(text.get("hidden_size", 3584)) // int(text.get("num_attention_heads", 28))
-        memory = 2 * tokens * heads * width * int(text.get("num_hidden_layers", 28)) * dtype_of(dtype).itemsize
+        memory = (
+            2 * tokens * heads * width * int(text.get("num_hidden_layers", 28)) * dtype_of(dtype).itemsize
+        )
     config = json.dumps(dict(model.encoder_config), sort_keys=True, default=str)
     return memory + _text(model.encoder_class, config, tokens, work.batch, dtype)
 
@@ -109,7 +112,9 @@ def _shell(model_class: Any, config: Mapping[str, Any], dtype: str) -> Any:
     for module in model.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:
-                module._parameters[name] = torch.nn.Parameter(parameter.to(dtype_of(dtype)), requires_grad=False)
+                module._parameters[name] = torch.nn.Parameter(
+                    parameter.to(dtype_of(dtype)), requires_grad=False
+                )
     return model.eval()
 
 
@@ -119,8 +124,6 @@ def _step(config: str, layout: Layout, tokens: int, text: int, batch: int, dtype
 
     transformer = _shell(QwenImageTransformer2DModel, json.loads(config), dtype)
     half = int(transformer.config.attention_head_dim) // 2
-    assert layout.num_image_tokens == tokens
-
     class Frequencies:
         max_position = 4096
 
@@ -131,7 +134,9 @@ def _step(config: str, layout: Layout, tokens: int, text: int, batch: int, dtype
     words = torch.empty(text, half, dtype=torch.complex64, device="meta")
     backbone = QwenBackbone(transformer, frequencies=Frequencies())  # type: ignore[arg-type]
     latents = torch.empty(batch, tokens, int(transformer.config.in_channels), device="meta")
-    embeds = torch.empty(batch, text, int(transformer.config.joint_attention_dim), device="meta", dtype=dtype_of(dtype))
+    embeds = torch.empty(
+        batch, text, int(transformer.config.joint_attention_dim), device="meta", dtype=dtype_of(dtype)
+    )
     sigma = torch.empty(batch, device="meta")
 
     def call() -> Any:

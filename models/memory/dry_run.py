@@ -61,7 +61,9 @@ class _FusedAttention(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             query = kwargs["query"] if "query" in kwargs else args[0]
             value = kwargs["value"] if "value" in kwargs else args[2]
-            return torch.empty_like(query) if query.shape == value.shape else query.new_empty(*query.shape[:-1], value.shape[-1])
+            if query.shape == value.shape:
+                return torch.empty_like(query)
+            return query.new_empty(*query.shape[:-1], value.shape[-1])
         return func(*args, **kwargs)
 
 

@@ -14,14 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..folder import EMBEDDED_ENCODER, PROCESSOR_FILES, QWEN_ENCODER, TRANSFORMER_CLASS, check_folder, read_json
-from ..inventory import PUBLISHED_TRANSFORMER, PUBLISHED_VAE, Shape, expected_shapes, stored_tensors, weight_files
+from ..folder import (
+    EMBEDDED_ENCODER,
+    PROCESSOR_FILES,
+    QWEN_ENCODER,
+    TRANSFORMER_CLASS,
+    check_folder,
+    read_json,
+)
+from ..inventory import (
+    PUBLISHED_TRANSFORMER,
+    PUBLISHED_VAE,
+    Shape,
+    expected_shapes,
+    stored_tensors,
+    weight_files,
+)
 from ..registry import MODELS, ModelEntry
 from ..text import LAYER_TOKENS, PROMPT_TOKENS
 
 BLOCK = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
 MODULATION = re.compile(r"(time_text_embed|norm_out\.linear|transformer_blocks\.\d+\.(img|txt)_mod\.1)\.")
-NOT_CAST = re.compile(r"norm")  # inside a block; diffusers' layerwise casting leaves these in the computing dtype
+NOT_CAST = re.compile(
+    r"norm"
+)  # inside a block; diffusers' layerwise casting leaves these in the computing dtype
 QWEN_PROMPT = 512 + 34  # tokens: the longest prompt and its template
 # Qwen2.5-VL-7B-Instruct as published, the text encoder of Qwen-Image: 8,292,166,656 parameters.
 PUBLISHED_ENCODER: dict[str, Any] = {
@@ -86,7 +102,9 @@ class Inventory:
     @property
     def cell(self) -> int:
         """Pixels along each side of a token."""
-        return int(self.transformer.get("patch_size", 2)) * 2 ** len(self.vae.get("temperal_downsample", (0, 1, 2)))
+        return int(self.transformer.get("patch_size", 2)) * 2 ** len(
+            self.vae.get("temperal_downsample", (0, 1, 2))
+        )
 
     def text_tokens(self, layers: int) -> int:
         """The longest prompt that the encoder takes, layers' own prompts included."""
@@ -201,11 +219,11 @@ def count_parts(
     block = {key: math.prod(shape) for key, shape in first.items() if not is_modulation(key)}
     modulation = {key: shape for key, shape in shapes.items() if is_modulation(key)}
     fixed = sum(
-        math.prod(shape)
-        for key, shape in shapes.items()
-        if not BLOCK.match(key) and not is_modulation(key)
+        math.prod(shape) for key, shape in shapes.items() if not BLOCK.match(key) and not is_modulation(key)
     )
-    rows = sum(shape[0] for key, shape in modulation.items() if key.endswith(".bias") and "time_text" not in key)
+    rows = sum(
+        shape[0] for key, shape in modulation.items() if key.endswith(".bias") and "time_text" not in key
+    )
     return Inventory(
         name=name,
         transformer=dict(transformer),

@@ -35,7 +35,9 @@ class Holding:
         from accelerate import init_empty_weights
 
         with init_empty_weights(include_buffers=False):  # positions are no parameters: they are computed
-            model = getattr(diffusers, TRANSFORMER_CLASS).from_config(read_json(folder / "config.json", remedy))
+            model = getattr(diffusers, TRANSFORMER_CLASS).from_config(
+                read_json(folder / "config.json", remedy)
+            )
         if self.means.table:
             ModulationTable(model, FolderWeights(folder, remedy))
         empty(model, self.dtype)

@@ -58,10 +58,13 @@ class Means:
             done.append(("text encoder first and gone before the transformer is loaded", True))
         if self.offload == "host":
             streamed = blocks - self.resident
-            done.append((f"{streamed} of {blocks} transformer blocks wait in the machine's memory, one is fetched ahead", True))
+            where = "wait in the machine's memory, one is fetched ahead"
+            done.append((f"{streamed} of {blocks} transformer blocks {where}", True))
         if self.offload == "files":
             streamed = blocks - self.resident
-            done.append((f"{streamed} of {blocks} transformer blocks are read from their files in every pass", True))
+            done.append(
+                (f"{streamed} of {blocks} transformer blocks are read from their files in every pass", True)
+            )
         if self.text_offload:
             done.append(("layers of the text encoder wait in the machine's memory", True))
         if self.tiling:
@@ -76,7 +79,10 @@ class Means:
             (self.dtype if self.dtype != full else "", self.dtype != full),
             ("table", self.table),
             ("text first", self.text_first),
-            (f"{self.resident} of {blocks} blocks stay, the others wait in {self.offload or ''}", bool(self.offload)),
+            (
+                f"{self.resident} of {blocks} blocks stay, the others wait in {self.offload or ''}",
+                bool(self.offload),
+            ),
             ("text layers wait", self.text_offload),
             ("tiles", self.tiling),
             (self.storage or "", self.storage is not None),

@@ -19,15 +19,21 @@ from ..backbones.qwen import QwenBackbone
 from ..codecs import QwenRGBACodec, still_convolutions
 from ..inventory import PUBLISHED_TRANSFORMER, PUBLISHED_VAE
 from ..layout import Layout
+from ..registry import MODELS as REGISTERED
 from ..text import TextFeatures
 from .activations import Work
-from .inventory import Inventory, count_parts, published_inventory
-from .means import Means
-from .plan import Plan
+from .inventory import Inventory, count_parts, inventory_of, published_inventory
+from .means import Means, ladder
+from .plan import Plan, plan_with
 from .rehearsal import RandomWords, Rehearsal, randomise, rehearse
 
-# Width, heads and blocks of the transformers that stand for the published one where that does not fit.
-MODELS: dict[str, tuple[int, int, int] | None] = {"full": None, "large": (1024, 8, 6), "small": (128, 2, 2)}
+# Width, heads and blocks of the transformers that stand for the published one where that does not fit; None: of itself.
+MODELS: dict[str, tuple[int, int, int] | None] = {
+    "full": None,
+    "embedded": None,
+    "large": (1024, 8, 6),
+    "small": (128, 2, 2),
+}
 SLACK = 1.1  # acceptance: a prediction may be off by a tenth
 SCRATCH = 48 * 10**6  # bytes beside, for what the CPU's libraries allocate for themselves
 VENDOR_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L20": 119.5, "RTX 4090": 165.0}  # dense bf16
@@ -37,16 +43,18 @@ def model_named(name: str, size: int, layers: int, steps: int) -> tuple[Inventor
     """A model of :data:`MODELS` and a decomposition of ``size`` x ``size`` pixels."""
     shape = MODELS[name]
     work = Work.decompose(size, size, layers, steps=steps)
-    return (published_inventory() if shape is None else _scaled(*shape)), work
+    if shape is not None:
+        return _scaled(*shape), work
+    return (published_inventory() if name == "full" else inventory_of(REGISTERED["tiny"])), work
 
 
-def scale_of(model: Inventory) -> float:
-    """How much of the published model's weights, in bf16, those of ``model`` are in the CPU's float32; 1 for itself."""
+def scale_of(model: Inventory, work: Work, device: str) -> float:
+    """How much of the published model's plain run at 640 pixels on a GPU the plain run of ``model`` takes; 1 for itself."""
     full = published_inventory()
     if model.num_blocks == full.num_blocks:
         return 1.0
-    mine = 4 * (model.transformer_size + model.encoder + model.vae_size)
-    return mine / (2 * (full.transformer_size + full.encoder + full.vae_size))
+    mine = plan_with(model, work, ladder(device)[0], device).peak
+    return mine / plan_with(full, Work.decompose(640, 640, 4), ladder("cuda")[0], "cuda").peak
 
 
 def measure_run(
@@ -56,7 +64,9 @@ def measure_run(
     of each phase}. On the CPU the process is kept from taking more than the prediction and a tenth."""
     place = torch.device(device)
     with torch.no_grad():
-        _run(*_tiny(work), Means(dtype=plan.means.dtype), place, 1, guidance, lambda _: None)  # libraries' own first costs
+        _run(
+            *_tiny(work), Means(dtype=plan.means.dtype), place, 1, guidance, lambda _: None
+        )  # libraries' own first costs
         meter = _Meter(place)
         meter.limit(int(plan.peak * SLACK) + SCRATCH)
         phases: dict[str, int] = {}
@@ -69,7 +79,13 @@ def measure_run(
 
 
 def compare_steps(
-    model: Inventory, work: Work, device: str, kind: str, compiled: bool, steps: int, peak_tflops: float | None
+    model: Inventory,
+    work: Work,
+    device: str,
+    kind: str,
+    compiled: bool,
+    steps: int,
+    peak_tflops: float | None,
 ) -> dict[str, Any]:
     """A guided step of the bare transformer: ``kind`` "diffusers" (the stock forward, as QwenImageLayeredPipeline calls
     it), "ours" (through the backbone) or "ours, table". Seconds are the median of ``steps`` after one more."""
@@ -78,8 +94,11 @@ def compare_steps(
     place = torch.device(device)
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
     means = Means(dtype=str(dtype).removeprefix("torch."), table=kind == "ours, table")
-    meter = _Meter(place)
     with torch.no_grad():
+        _run(
+            *_tiny(work), Means(dtype=means.dtype), place, 1, 1.0, lambda _: None
+        )  # libraries' own first costs
+        meter = _Meter(place)
         if kind == "diffusers":
             with torch.device("meta"):
                 transformer = diffusers.QwenImageTransformer2DModel.from_config(dict(model.transformer))
@@ -101,11 +120,17 @@ def compare_steps(
     step = statistics.median(seconds)
     tflop = step_flops(model, work) / 1e12
     peak = peak_tflops or vendor_tflops() or matmul_tflops(place, dtype)
-    return {"step": step, "tflop": tflop, "share": tflop / step / peak, "peak_tflops": peak, "measured": meter.peak()}
+    return {
+        "step": step,
+        "tflop": tflop,
+        "share": tflop / step / peak,
+        "peak_tflops": peak,
+        "measured": meter.peak(),
+    }
 
 
 def step_flops(model: Inventory, work: Work) -> float:
-    """Of one guided step, two forwards: 24 d^2 per token and block, of its own stream's weights, and 4 N^2 d of attention."""
+    """Of one guided step, two forwards: 24 d^2 per token and block, in its own stream, and 4 N^2 d of attention."""
     tokens = work.frames * math.ceil(work.height / model.cell) * math.ceil(work.width / model.cell)
     every = tokens + model.text_tokens(work.layers)
     return 2 * model.num_blocks * (24 * model.hidden**2 * every + 4 * every**2 * model.hidden) * work.batch
@@ -218,7 +243,9 @@ def _sample(
     for sigma in sigmas:
         at = sigma.to(device, backbone.dtype).expand(1)
         began = _now(device)
-        velocities = [backbone.velocity(tokens.to(backbone.dtype), at, text, layout).float() for text in branches]
+        velocities = [
+            backbone.velocity(tokens.to(backbone.dtype), at, text, layout).float() for text in branches
+        ]
         moved = tokens[:, layout.noisy_slice] - sum(velocities) / (steps * len(velocities))
         tokens = torch.cat([moved, tokens[:, layout.num_noisy_tokens :]], dim=1)
         seconds.append(_now(device) - began)
@@ -258,7 +285,9 @@ def _step_call(
 def _real_positions(model: Inventory) -> Any:
     from diffusers.models.transformers.transformer_qwenimage import QwenEmbedLayer3DRope
 
-    return QwenEmbedLayer3DRope(theta=10000, axes_dim=list(model.transformer["axes_dims_rope"]), scale_rope=True)
+    return QwenEmbedLayer3DRope(
+        theta=10000, axes_dim=list(model.transformer["axes_dims_rope"]), scale_rope=True
+    )
 
 
 def _grid(model: Inventory, work: Work) -> tuple[int, int]:
@@ -310,7 +339,15 @@ def _scaled(width: int, heads: int, blocks: int) -> Inventory:
         encoder = transformers.T5EncoderModel(transformers.T5Config(**config))
     shapes = {key: tuple(value.shape) for key, value in encoder.named_parameters()}
     return count_parts(
-        f"random, {blocks} blocks of {width}", transformer, vae, shapes, config, "T5EncoderModel", 0, False, None
+        f"random, {blocks} blocks of {width}",
+        transformer,
+        vae,
+        shapes,
+        config,
+        "T5EncoderModel",
+        0,
+        False,
+        None,
     )
 
 

@@ -18,7 +18,11 @@ from ..inventory import weight_files
 from ..modulation import FolderWeights, Weights
 from ..modulation.weights import STEM
 
-_OFFLOADING = ("lazy_prefetch_group_offloading", "layer_execution_tracker", "group_offloading")  # diffusers' names
+_OFFLOADING = (
+    "lazy_prefetch_group_offloading",
+    "layer_execution_tracker",
+    "group_offloading",
+)  # diffusers' names
 
 
 def assign(module: nn.Module, key: str, value: torch.Tensor) -> None:
@@ -79,8 +83,8 @@ def fill(module: nn.Module, source: Source, devices: dict[str, torch.device], pi
         missing.discard(key)
     if missing:
         raise InputError(
-            f"The transformer has {min(missing)}, which its files have not: adapters (LoRA) cannot be laid over a model that "
-            "a memory plan loads phase by phase; leave memory out, or merge the adapter into the model's files."
+            f"The transformer has {min(missing)}, which its files have not: adapters (LoRA) cannot be laid over a model "
+            "that a memory plan loads phase by phase; leave memory out, or merge the adapter into the model's files."
         )
 
 
@@ -144,7 +148,9 @@ def computing_device(module: Any) -> torch.device:
 class FileStream:
     """Blocks that are read from where the model lies for every call and freed after it, also when it fails."""
 
-    def __init__(self, transformer: Any, blocks: Iterable[int], weights: Weights, device: torch.device) -> None:
+    def __init__(
+        self, transformer: Any, blocks: Iterable[int], weights: Weights, device: torch.device
+    ) -> None:
         self._weights = weights
         self._device = device
         self._handles = []

@@ -96,7 +96,13 @@ def plan_with(model: Inventory, work: Work, means: Means, device: str) -> Plan:
     phases = predict(model, work, means, shared=device != "cuda")
     total = peak(phases).device + OVERHEAD[device]
     return Plan(
-        model=model.name, work=work, device=device, memory=total, means=means, phases=phases, blocks=model.num_blocks
+        model=model.name,
+        work=work,
+        device=device,
+        memory=total,
+        means=means,
+        phases=phases,
+        blocks=model.num_blocks,
     )
 
 
@@ -136,7 +142,9 @@ def _with(model: Inventory, work: Work, budget: Budget, means: Means) -> Plan:
 
 
 def _fits(candidate: Plan, budget: Budget) -> bool:
-    return candidate.peak <= budget.tensors and (budget.host is None or host_peak(candidate.phases) <= budget.host)
+    return candidate.peak <= budget.tensors and (
+        budget.host is None or host_peak(candidate.phases) <= budget.host
+    )
 
 
 def _refusal(model: Inventory, work: Work, budget: Budget, tried: list[Plan]) -> str:
@@ -157,7 +165,8 @@ def _refusal(model: Inventory, work: Work, budget: Budget, tried: list[Plan]) ->
     size = f"{work.layers} layer{'s' * (work.layers != 1)} at {work.width} x {work.height} px"
     text = (
         f"{model.name} with {size} needs at least {_gb(least.total)} GB on this device ({what}: {_gb(phase.weights)} GB of "
-        f"weights, {_gb(phase.work)} GB of work, {_gb(OVERHEAD[budget.device])} GB beside), and there are {_gb(budget.memory)} GB"
+        f"weights, {_gb(phase.work)} GB of work, {_gb(OVERHEAD[budget.device])} GB beside), and there are "
+        f"{_gb(budget.memory)} GB"
     )
     return f"{text}: {_remedies(model, work, budget, phase)}"
 
@@ -180,7 +189,12 @@ def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str
                 break
     larger = [preset for preset in PRESETS if preset * GB > budget.memory]
     fitting = next(
-        (preset for preset in larger if _any_fits(model, work, replace(budget, memory=preset * GB, host=None))), None
+        (
+            preset
+            for preset in larger
+            if _any_fits(model, work, replace(budget, memory=preset * GB, host=None))
+        ),
+        None,
     )
     if fitting is not None:
         found.append(f"use a device for --memory {fitting}")

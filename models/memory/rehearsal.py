@@ -55,7 +55,9 @@ class RandomWeights:
     def read(
         self, path: str, module: nn.Module, device: torch.device, dtype: torch.dtype
     ) -> dict[str, torch.Tensor]:
-        return {name: _drawn(tuple(value.shape), device, dtype) for name, value in module.state_dict().items()}
+        return {
+            name: _drawn(tuple(value.shape), device, dtype) for name, value in module.state_dict().items()
+        }
 
 
 class RandomWords:

@@ -139,5 +139,3 @@ class Residency:
         gc.collect()  # hooks and modules refer to each other; what waits for the collector would count as held
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-

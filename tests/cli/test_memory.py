@@ -44,7 +44,11 @@ def test_a_plan_without_a_model_or_a_gpu(run: Run, nothing_loads: None) -> None:
     assert "modulation from a table" in outcome.out and "same result" in outcome.out
     assert all(phase in outcome.out for phase in ("text", "encode", "denoise", "decode"))
     found = json.loads(run("models", LAYERED, "--memory", "24", "--device", "cuda", "--json").out)
-    assert found["exact"] and found["total"] <= 24e9 and set(found["peaks"]) == {"text", "encode", "denoise", "decode"}
+    assert (
+        found["exact"]
+        and found["total"] <= 24e9
+        and set(found["peaks"]) == {"text", "encode", "denoise", "decode"}
+    )
 
 
 def test_a_table_of_all_presets(run: Run, nothing_loads: None, embedded: None) -> None:
@@ -69,7 +73,10 @@ def test_auto_looks_at_this_machine(run: Run, nothing_loads: None, embedded: Non
         (("models", "--memory", "24"), "needs a model"),
         (("models", LAYERED, "-n", "0"), "at least 1, not 0"),
         (("models", LAYERED, "--size", "big"), "WIDTHxHEIGHT"),
-        (("models", LAYERED, "--memory", "8", "--device", "cuda", "-n", "20", "--size", "2048x2048"), "there are 8.0 GB"),
+        (
+            ("models", LAYERED, "--memory", "8", "--device", "cuda", "-n", "20", "--size", "2048x2048"),
+            "there are 8.0 GB",
+        ),
         (("models", LAYERED, "--memory", "16", "--device", "cpu"), "reading the prompt"),
     ],
 )
@@ -94,13 +101,17 @@ def test_a_run_tells_its_plan(run: Run, embedded: None, picture: Path, tmp_path:
     assert refused.status == 2 and "not '9'" in refused.complaint
 
 
-def test_doctor_names_a_package_out_of_range(run: Run, embedded: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_a_package_out_of_range(
+    run: Run, embedded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = requirements.version
     old = {"diffusers": "0.30.0", "xformers": "0.0.1", "safetensors": None}
     monkeypatch.setattr(requirements, "version", lambda name: old[name] if name in old else real(name))
     outcome = run("doctor")
     assert outcome.status == 1
-    assert "diffusers 0.30.0 is outside of <0.44,>=0.42.1" in outcome.out.replace(">=0.42.1,<0.44", "<0.44,>=0.42.1")
+    assert "diffusers 0.30.0 is outside of <0.44,>=0.42.1" in outcome.out.replace(
+        ">=0.42.1,<0.44", "<0.44,>=0.42.1"
+    )
     assert "xformers 0.0.1 is outside of >=0.0.35" in outcome.out
     assert "safetensors is missing" in outcome.out and "works: revision" in outcome.out
 

@@ -19,7 +19,12 @@ from acetate.models.memory import budget as budgets
 from acetate.models.memory.activations import Work, step_bytes
 from acetate.models.memory.budget import GB, PRESETS, Budget, free_memory, parse_memory
 from acetate.models.memory.dry_run import _LiveTensors, peak_bytes
-from acetate.models.memory.inventory import PUBLISHED_ENCODER, folder_inventory, inventory_of, published_inventory
+from acetate.models.memory.inventory import (
+    PUBLISHED_ENCODER,
+    folder_inventory,
+    inventory_of,
+    published_inventory,
+)
 from acetate.models.memory.known import SMALLEST
 from acetate.models.memory.means import full_dtype, ladder
 from acetate.models.memory.plan import Plan, plan, smallest_preset
@@ -47,7 +52,12 @@ def test_a_folder_is_counted_as_it_is_loaded(embedded_folder: Path) -> None:
     parts = load_components(embedded_folder)
     real = {
         name: sum(p.numel() for p in part.parameters())
-        for name, part in (("t", parts.transformer), ("e", parts.encoder), ("v", parts.vae), ("f", parts.frame_embedding))
+        for name, part in (
+            ("t", parts.transformer),
+            ("e", parts.encoder),
+            ("v", parts.vae),
+            ("f", parts.frame_embedding),
+        )
     }
     assert (model.transformer_size, model.encoder, model.vae_size, model.embedding) == tuple(real.values())
     assert sum(p.numel() for p in parts.transformer.transformer_blocks[0].parameters()) == (
@@ -65,7 +75,11 @@ def write_holes(folder: Path, stem: str, shapes: dict[str, Shape], shards: int) 
         offset = 0
         for key in keys[number::shards]:
             size = 2 * int(torch.Size(shapes[key]).numel())
-            header[key] = {"dtype": "BF16", "shape": list(shapes[key]), "data_offsets": [offset, offset + size]}
+            header[key] = {
+                "dtype": "BF16",
+                "shape": list(shapes[key]),
+                "data_offsets": [offset, offset + size],
+            }
             weight_map[key], offset = name, offset + size
         text = json.dumps(header).encode()
         with (folder / name).open("wb") as handle:
@@ -78,13 +92,19 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_a_full_size_folder_is_planned_from_headers_alone(qwen_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_size_folder_is_planned_from_headers_alone(
+    qwen_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """57 GB of holes: to read one part of them would show in the memory, and no tensor is asked for."""
     import diffusers
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     parts: dict[str, tuple[Any, dict[str, Any], str]] = {
-        "transformer": (diffusers.QwenImageTransformer2DModel, PUBLISHED_TRANSFORMER, "diffusion_pytorch_model"),
+        "transformer": (
+            diffusers.QwenImageTransformer2DModel,
+            PUBLISHED_TRANSFORMER,
+            "diffusion_pytorch_model",
+        ),
         "vae": (diffusers.AutoencoderKLQwenImage, PUBLISHED_VAE, "diffusion_pytorch_model"),
     }
     for name, (kind, config, stem) in parts.items():
@@ -159,7 +179,9 @@ def test_the_listed_presets_are_the_planners() -> None:
             model = published_inventory() if name == "Qwen/Qwen-Image-Layered" else inventory_of(entry)
             side = 640 if model.cell == 16 and model.num_blocks > 6 else 128
             work = Work.decompose(side, side, 4)
-            assert SMALLEST[name] == {device: smallest_preset(model, work, device) for device in ("cuda", "cpu")}
+            assert SMALLEST[name] == {
+                device: smallest_preset(model, work, device) for device in ("cuda", "cpu")
+            }
     assert set(SMALLEST) <= set(MODELS)
 
 
@@ -204,11 +226,18 @@ def test_more_memory_is_never_slower_or_coarser(
 
 
 @settings(max_examples=6, deadline=None)
-@given(width=st.integers(1, 12), height=st.integers(1, 12), layers=st.integers(1, 6), more=st.sampled_from(["w", "h", "n"]))
+@given(
+    width=st.integers(1, 12),
+    height=st.integers(1, 12),
+    layers=st.integers(1, 6),
+    more=st.sampled_from(["w", "h", "n"]),
+)
 def test_more_never_predicts_less(width: int, height: int, layers: int, more: str) -> None:
     model = inventory_of(MODELS["tiny"])
     small = Work.decompose(32 * width, 32 * height, layers)
-    large = Work.decompose(32 * (width + (more == "w")), 32 * (height + (more == "h")), layers + (more == "n"))
+    large = Work.decompose(
+        32 * (width + (more == "w")), 32 * (height + (more == "h")), layers + (more == "n")
+    )
     means = ladder("cpu")[0]
     from acetate.models.memory.prediction import predict
 

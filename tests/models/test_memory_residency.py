@@ -14,7 +14,14 @@ from acetate.models.memory.means import Means, ladder
 from acetate.models.memory.placing import computing_device, spread
 from acetate.pipelines import ImageToLayersPipeline
 
-CALL = {"layers": 2, "prompt": "a red star", "seed": 1, "num_inference_steps": 2, "output_type": "np", "resolution": 64}
+CALL = {
+    "layers": 2,
+    "prompt": "a red star",
+    "seed": 1,
+    "num_inference_steps": 2,
+    "output_type": "np",
+    "resolution": 64,
+}
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
@@ -37,7 +44,10 @@ def held(module: torch.nn.Module) -> int:
 def plain() -> dict[str, np.ndarray]:
     """What the embedded model makes without a plan, and in bf16."""
     half = Means(dtype="bfloat16")
-    return {"float32": layers(load(), true_cfg_scale=2.0), "bfloat16": layers(load(means=half), true_cfg_scale=2.0)}
+    return {
+        "float32": layers(load(), true_cfg_scale=2.0),
+        "bfloat16": layers(load(means=half), true_cfg_scale=2.0),
+    }
 
 
 EXACT = [
@@ -71,7 +81,9 @@ def test_tiling_is_turned_on() -> None:
 
 
 @pytest.mark.parametrize("offload", [None, "host", "files"])
-def test_words_come_first_and_are_gone_when_layers_are_made(tiny_checkpoint: Path, offload: str | None) -> None:
+def test_words_come_first_and_are_gone_when_layers_are_made(
+    tiny_checkpoint: Path, offload: str | None
+) -> None:
     means = Means(dtype="float32", table=True, text_first=True, offload=offload)
     pipeline = load(tiny_checkpoint, means)
     assert held(pipeline.transformer) == held(pipeline.text_encoder) == 0
@@ -128,8 +140,12 @@ def test_a_stopped_run_leaves_nothing_behind(plain: dict[str, np.ndarray]) -> No
     assert np.array_equal(layers(pipeline, true_cfg_scale=2.0), plain["float32"])
 
 
-@pytest.mark.parametrize("means", [Means(dtype="float32", text_first=True), Means(dtype="float32", text_offload=True)], ids=str)
-def test_captions_are_the_same(qwen_folder: Path, means: Means, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "means", [Means(dtype="float32", text_first=True), Means(dtype="float32", text_offload=True)], ids=str
+)
+def test_captions_are_the_same(
+    qwen_folder: Path, means: Means, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = []
     for one in (None, means):
