@@ -5,6 +5,7 @@ Joins what the user asked (``memory=``), what the model's folder says of itself 
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .models.memory.activations import Work
     from .models.memory.inventory import Inventory
     from .models.memory.plan import Plan
+
+logger = logging.getLogger("acetate.memory")
 
 Memory = Literal["auto", 8, 12, 16, 24, 48, 80] | str | int
 RESOLUTION, MULTIPLE, STEPS = 640, 32, 50  # of Qwen-Image-Layered, for folders that name none
@@ -70,15 +73,18 @@ def plan_call(
     batch: int = 1,
     steps: int | None = None,
 ) -> Plan | None:
-    """The plan of one call of the API on this machine, None where none is asked for; arguments as for :func:`work_of`."""
+    """The plan of one call of the API on this machine, None where none is asked for; arguments as for :func:`work_of`. It
+    is told to whoever listens to the logger "acetate.memory", before anything is loaded."""
     if memory is None:
         return None
     parse_memory(memory)
+    from .models.memory.show import lines
     from .session import device_name
 
-    return plan_here(
-        entry, memory, work_of(task, stored, layers, size, batch=batch, steps=steps), device_name()
-    )
+    work = work_of(task, stored, layers, size, batch=batch, steps=steps)
+    found = plan_here(entry, memory, work, device_name())
+    logger.info("%s", "\n".join(lines(found.as_dict())))
+    return found
 
 
 def plan_here(entry: ModelEntry, memory: Memory, work: Work, device: str) -> Plan:

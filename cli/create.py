@@ -4,10 +4,12 @@ what came out. Knows no model and no pixels."""
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
@@ -187,10 +189,25 @@ def _check_report(arguments: argparse.Namespace) -> None:
 def _made(arguments: argparse.Namespace, make: Callable[[Progress], LayeredImage]) -> int:
     """Runs ``make`` with the bar, writes what it returns and says so; the exit status."""
     began = time.perf_counter()
-    with make_progress(arguments.quiet) as progress:
+    with _told_plans(arguments.quiet), make_progress(arguments.quiet) as progress:
         document = make(progress)
         note = _write(document, arguments, progress)
     return _announce(document, arguments, time.perf_counter() - began, note)
+
+
+@contextmanager
+def _told_plans(quiet: bool) -> Iterator[None]:
+    """While open, memory plans go to stderr as they are made, before a model loads."""
+    logger, handler = logging.getLogger("acetate.memory"), logging.StreamHandler(sys.stderr)
+    found = logger.level
+    if not quiet:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(found)
 
 
 def _write(document: LayeredImage, arguments: argparse.Namespace, progress: Progress) -> str:
@@ -213,10 +230,6 @@ def _announce(document: LayeredImage, arguments: argparse.Namespace, seconds: fl
     if report["recomposition"] is not None:
         facts.append(f"recomposition error {report['recomposition']['after']['max']:g}/255")
     print(f"{arguments.output}: {', '.join(facts)}")
-    if "memory_plan" in report and not arguments.quiet:
-        from ..models.memory.show import lines
-
-        print("\n".join(lines(report["memory_plan"])), file=sys.stderr)
     if note:
         print(f"acetate: {note}", file=sys.stderr)
     return 0
