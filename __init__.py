@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from .errors import AcetateError, Cancelled, InputError, OutputError
     from .layers.document import BlendMode, Group, Layer, LayeredImage
     from .pipelines.extract_object import ExtractObjectPipeline
+    from .pipelines.flux_transparent import FluxTransparentImagePipeline
     from .pipelines.image_to_layers import ImageToLayersPipeline
     from .pipelines.layers_to_layers import LayersToLayersPipeline
+    from .pipelines.region_layers import RegionLayersPipeline
     from .pipelines.text_to_layers import TextToLayersPipeline
     from .pipelines.transparent_image import TransparentImagePipeline
 
@@ -27,6 +29,7 @@ __all__ = [
     "BlendMode",
     "Cancelled",
     "ExtractObjectPipeline",
+    "FluxTransparentImagePipeline",
     "Group",
     "ImageToLayersPipeline",
     "InputError",
@@ -34,6 +37,7 @@ __all__ = [
     "LayeredImage",
     "LayersToLayersPipeline",
     "OutputError",
+    "RegionLayersPipeline",
     "TextToLayersPipeline",
     "TransparentImagePipeline",
     "__version__",
@@ -49,6 +53,7 @@ _HOMES = {
     "BlendMode": ".layers.blend",
     "Cancelled": ".errors",
     "ExtractObjectPipeline": ".pipelines.extract_object",
+    "FluxTransparentImagePipeline": ".pipelines.flux_transparent",
     "Group": ".layers.document",
     "ImageToLayersPipeline": ".pipelines.image_to_layers",
     "InputError": ".errors",
@@ -56,6 +61,7 @@ _HOMES = {
     "LayeredImage": ".layers.document",
     "LayersToLayersPipeline": ".pipelines.layers_to_layers",
     "OutputError": ".errors",
+    "RegionLayersPipeline": ".pipelines.region_layers",
     "TextToLayersPipeline": ".pipelines.text_to_layers",
     "TransparentImagePipeline": ".pipelines.transparent_image",
     "complete": ".api_layers",

@@ -1,22 +1,22 @@
-"""``decompose`` and ``generate``: one function each behind Python and the command line, and what every such function does.
+"""``decompose`` and ``generate``: one function each behind Python and the command line.
 
 Checks what was asked, runs a pipeline, brings the layers to the picture's own size, makes the stack equal the picture,
-and says what was done. Knows no file formats and draws no progress. The other tasks are in ``api_layers.py``.
+and says what was done. Knows no file formats and draws no progress. What happens around every pipeline is ``run``'s; the
+other tasks are in ``api_layers.py``.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from .errors import InputError
-from .fitting import Memory, plan_call
+from .fitting import Memory
 from .layers.composite import to_float
 from .layers.document import Box, LayeredImage
 from .layers.edit import drop_empty, trim
@@ -25,23 +25,20 @@ from .layers.recompose import recompose
 from .layers.resample import resize
 from .layers.upsample import upsample_layers
 from .layers.whole import keep_whole as keep_objects_whole
+from .models.family import FLUX
+from .models.lora import LoraLike
 from .models.registry import DEFAULT_MODEL
 from .progress import OnProgress, Phases
-from .report import build_report, provenance, recomposition_facts
-from .session import Task, open_pipeline, stored_settings
+from .report import recomposition_facts
+from .run import Run, check_layers, check_prompt
 
 if TYPE_CHECKING:
-    from .models.memory.plan import Plan
-    from .pipelines.base import LayersPipeline
     from .pipelines.progress import Progress
 
 PictureLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Picture
 
-MAX_LAYERS = 20
-"""Layers of one run where the model's folder names no limit: what the published layered model was trained for."""
 AUTO_LAYERS = 8
 """Layers that ``layers="auto"`` runs with, where the model allows as many."""
-MAX_STEPS = 1000
 WHOLE_SIDE = 640
 """Pixels along the longer side of the copy on which objects are kept whole."""
 MAX_TRIES = 16
@@ -59,6 +56,8 @@ def decompose(
     best_of: int = 1,
     keep_whole: bool | None = None,
     size: Literal["native", "model"] = "native",
+    loras: Iterable[LoraLike] | LoraLike = (),
+    modulation_table: bool = False,
     memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
@@ -73,53 +72,51 @@ def decompose(
     ``keep_whole``: put objects together that the model spread over several layers (``layers/whole.py``); by default where
     the model's folder asks for it, as the embedded one's does.
     ``on_step`` sees every denoising step with a preview of the layers.
+    ``loras``: .safetensors files, "FILE:SCALE" or (file, scale), laid over the transformer for this run.
+    ``modulation_table``: a third of the transformer's weights stays in its files, with the same results.
+    ``memory``: "auto", or 8, 12, 16, 24, 48 or 80 (GB): the model is held so that it fits, by the mildest means
+    (docs/memory.md), or the call is refused with numbers; None loads everything. The plan is in the report.
     ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
     "model" one at the size the model works at, equal to the picture scaled to that size. Layers above the background are
     cut to their visible pixels.
-    ``memory``: "auto", or 8, 12, 16, 24, 48 or 80 (GB): the model is held so that it fits, by the mildest means
-    (docs/memory.md), or the call is refused with numbers; None loads everything. The plan is in the report.
 
     ``document.metadata["report"]`` holds what was done: seed, model, revision, seconds per phase, peak memory, layer
     boxes and the recomposition error before and after. Raises InputError for what cannot be done as asked, Cancelled
     when ``cancel`` is set.
     """
-    check_run(steps, seed)
+    run = Run(
+        task="decompose",
+        model=model,
+        steps=steps,
+        seed=seed,
+        loras=loras,
+        modulation_table=modulation_table,
+        memory=memory,
+        on_progress=on_progress,
+        on_step=on_step,
+        cancel=cancel,
+    )
     check_size(size)
     if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_TRIES:
         raise InputError(f"best_of must lie between 1 and {MAX_TRIES} tries, not {best_of!r}")
     picture = visible_picture(image)
-    entry, stored = stored_settings(model)
     if layers != "auto":
-        check_layers(layers, stored)
-    count = min(stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
-
+        check_layers(layers, run.stored)
+    count = min(run.stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
     height, width = picture.pixels.shape[:2]
-    plan = plan_call("decompose", entry, stored, memory, count, (width, height), batch=best_of, steps=steps)
-    phases = Phases(on_progress, cancel)
-    with open_pipeline("decompose", entry, phases, plan) as pipeline:
-        output = pipeline(
-            image=picture.pixels,
-            layers=count,
-            prompt=prompt,
-            num_inference_steps=steps,
-            seed=seed,
-            num_images_per_prompt=best_of,
-            output_type="document",
-            on_progress=relay_progress(phases, on_step),
-            cancel=cancel,
-        )
+    run.fit(count, (width, height), batch=best_of)
+    output = run.made(image=picture.pixels, layers=count, prompt=prompt, num_images_per_prompt=best_of)
     chosen = _closest(output.documents, picture)
     document = output.documents[chosen]
-    whole = bool(stored.get("keep_whole", False)) if keep_whole is None else keep_whole
+    whole = bool(run.stored.get("keep_whole", False)) if keep_whole is None else keep_whole
     if whole:
-        with phases.during("whole"):
+        with run.phases.during("whole"):
             document = _with_whole_objects(document, picture, size)
     if layers == "auto":
         document = drop_empty(document)
-    document, recomposed = matched(document, picture, size, phases)
-    arguments = {"layers": layers, "prompt": prompt, "steps": steps, "size": size, "keep_whole": whole or None}
-    facts = run_facts("decompose", pipeline, seed + chosen, arguments, plan)
-    return finished(document, facts, phases, recomposed, plan)
+    document, recomposed = matched(document, picture, size, run.phases)
+    arguments = {"layers": layers, "prompt": prompt, "size": size, "keep_whole": whole or None}
+    return run.finished(document, arguments, recomposed, seed=seed + chosen)
 
 
 def generate(
@@ -130,8 +127,11 @@ def generate(
     boxes: Sequence[Box | None] = (),
     size: tuple[int, int] | None = None,
     model: str = DEFAULT_MODEL,
+    transparency: str | os.PathLike[str] | None = None,
     steps: int | None = None,
     seed: int = 0,
+    loras: Iterable[LoraLike] | LoraLike = (),
+    modulation_table: bool = False,
     memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
@@ -141,60 +141,82 @@ def generate(
 
     ``layer_prompts`` and ``boxes`` (pixels, half-open, None for the whole canvas) describe the layers above the
     background, bottom to top; ``layers`` defaults to one more than there are of them, or 3. ``size``: (width, height)
-    in pixels, by default the model's own. ``memory`` as for :func:`decompose`.
+    in pixels, by default the model's own. ``loras``, ``modulation_table`` and ``memory`` as for
+    :func:`decompose`.
+
+    FLUX makes a layer for every box (ART): its boxes have no words of their own, and it needs ART's region decoder or a VAE
+    of 4 channels, in its folder or as ``transparency``, a file or folder.
 
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None, since there is no picture that
     the layers must equal. Raises InputError for what cannot be done as asked, Cancelled when ``cancel`` is set.
     """
-    from .pipelines.sizes import check_boxes, check_canvas
+    from .pipelines.sizes import check_boxes, check_canvas, flux_canvas
 
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise InputError("the prompt is empty: say in words what the picture shows")
+    check_prompt(prompt, "picture")
     described = max(len(layer_prompts), len(boxes))
     if layers is None:
         layers = described + 1 if described else 3
-    check_run(steps, seed)
-    entry, stored = stored_settings(model)
-    check_layers(layers, stored)
+    run = Run(
+        task="generate",
+        model=model,
+        steps=steps,
+        seed=seed,
+        loras=loras,
+        modulation_table=modulation_table,
+        memory=memory,
+        transparency=transparency,
+        on_progress=on_progress,
+        on_step=on_step,
+        cancel=cancel,
+    )
+    on_flux = run.family is FLUX
+    if on_flux:
+        _check_regions(layers, layer_prompts, boxes)
+    check_layers(layers, run.stored, run.family.max_layers)
     if described >= layers:
         raise InputError(
             f"{described} layers are described above the background, but only {layers} are asked for in all: "
             f"ask for {described + 1}"
         )
-    resolution = stored.get("default_resolution")
+    resolution = run.stored.get("default_resolution")
     canvas = size or ((resolution, resolution) if resolution else None)
+    if on_flux:
+        canvas = flux_canvas(*(size or (None, None)))
     if canvas is not None:
         check_canvas(*canvas)
         check_boxes([None, *boxes], layers, *canvas)
     width, height = canvas or (None, None)
-
-    plan = plan_call("generate", entry, stored, memory, layers, canvas, steps=steps)
-    phases = Phases(on_progress, cancel)
-    with open_pipeline("generate", entry, phases, plan) as pipeline:
-        output = pipeline(
-            prompt=prompt,
-            layers=layers,
-            layer_prompts=[None, *layer_prompts] if layer_prompts else None,
-            boxes=[None, *boxes] if boxes else None,
-            width=width,
-            height=height,
-            num_inference_steps=steps,
-            seed=seed,
-            output_type="document",
-            on_progress=relay_progress(phases, on_step),
-            cancel=cancel,
-        )
-    phases.stop()
-    document = output.documents[0]
+    call: dict[str, Any] = {"prompt": prompt, "width": width, "height": height}
+    if on_flux:
+        call["boxes"] = [None, *boxes]
+    else:
+        call["layers"] = layers
+        call["layer_prompts"] = [None, *layer_prompts] if layer_prompts else None
+        call["boxes"] = [None, *boxes] if boxes else None
+    run.fit(layers, canvas)
+    document = run.made(**call).documents[0]
     arguments = {
         "prompt": prompt,
         "layers": layers,
         "layer_prompts": list(layer_prompts) or None,
         "boxes": [None if box is None else list(box) for box in boxes] or None,
         "size": [document.width, document.height],
-        "steps": steps,
     }
-    return finished(document, run_facts("generate", pipeline, seed, arguments, plan), phases, None, plan)
+    return run.finished(document, arguments)
+
+
+def _check_regions(layers: int, layer_prompts: Sequence[str | None], boxes: Sequence[Box | None]) -> None:
+    """Raises InputError for layers that FLUX's regions cannot be."""
+    if any(layer_prompts):
+        raise InputError(
+            "the layers of FLUX have boxes, but no words of their own: say everything in the prompt, and give boxes alone "
+            "(--region x0,y0,x1,y1)"
+        )
+    if not boxes or layers != len(boxes) + 1:
+        raise InputError(
+            f"FLUX makes one layer for every box above the background, so {len(boxes)} boxes are not {layers} layers: "
+            "give a box for each (--region x0,y0,x1,y1) and leave the number of layers out"
+        )
 
 
 def picture_from(image: PictureLike) -> Picture:
@@ -283,69 +305,3 @@ def check_size(size: str) -> None:
     """Raises InputError for a size of results that does not exist."""
     if size not in ("native", "model"):
         raise InputError(f"the size must be 'native' or 'model', not {size!r}")
-
-
-def check_run(steps: int | None, seed: int) -> None:
-    """Raises InputError for a number of steps or a seed that cannot be."""
-    if steps is not None and (
-        isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS
-    ):
-        raise InputError(f"the number of steps must lie between 1 and {MAX_STEPS}, not {steps!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InputError(f"the seed must be a whole number from 0 on, not {seed!r}")
-
-
-def check_layers(layers: int, stored: dict[str, Any]) -> None:
-    """Raises InputError for more layers than the model may make, or none; ``stored``: what its folder says of it."""
-    most = stored.get("max_layers", MAX_LAYERS)
-    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= most:
-        raise InputError(
-            f"the number of layers must lie between 1 and {most}, the background included, not {layers!r}"
-        )
-
-
-def relay_progress(phases: Phases, on_step: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
-    """Turns what a pipeline reports into phases: the first report of sampling tells when it began. Sampling reports, which
-    carry the preview, go on to ``on_step``."""
-
-    def relay(progress: Progress) -> None:
-        if progress.phase == "sample":
-            if phases.current != "denoise":
-                phases.start("denoise", steps=progress.total, at=time.perf_counter() - progress.elapsed)
-            phases.report("denoise", progress.done, progress.total, progress.remaining)
-            if on_step is not None:
-                on_step(progress)
-        elif progress.phase == "decode":
-            if phases.current != "decode":
-                phases.start("decode", steps=progress.total)
-            phases.report("decode", progress.done, progress.total, None)
-
-    return relay
-
-
-def run_facts(
-    task: Task, pipeline: LayersPipeline, seed: int, arguments: dict[str, Any], plan: Plan | None = None
-) -> dict[str, Any]:
-    """What is stored in a file of this run; arguments of None are left out. Of a memory plan only what changes results."""
-    if plan is not None and plan.coarser:
-        arguments = {**arguments, "memory": plan.coarser}
-    return provenance(
-        task=task,
-        seed=seed,
-        model=pipeline.name or "unknown",
-        revision=pipeline.model_revision or "unknown",
-        arguments={name: value for name, value in arguments.items() if value is not None},
-    )
-
-
-def finished(
-    document: LayeredImage,
-    facts: dict[str, Any],
-    phases: Phases,
-    recomposition: dict[str, Any] | None,
-    plan: Plan | None = None,
-) -> LayeredImage:
-    """The document with its facts, and the report with the timings of the run and the memory plan."""
-    memory = None if plan is None else plan.as_dict()
-    report = build_report(document, facts, phases.seconds, recomposition, memory)
-    return document.replace(metadata={**facts, "report": report})

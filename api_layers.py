@@ -6,35 +6,29 @@ formats and draws no progress.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .api import (
-    PictureLike,
-    check_layers,
-    check_run,
-    check_size,
-    finished,
-    matched,
-    picture_from,
-    relay_progress,
-    run_facts,
-    visible_picture,
-)
+from .api import PictureLike, check_size, matched, picture_from, visible_picture
 from .errors import InputError
-from .fitting import Memory, plan_call
+from .fitting import Memory
 from .layers.composite import to_float
 from .layers.document import Box, Group, Layer, LayeredImage
 from .layers.edit import trim
+from .models.family import FLUX
+from .models.lora import LoraLike
 from .models.registry import DEFAULT_MODEL
-from .progress import OnProgress, Phases
-from .session import open_pipeline, stored_settings
+from .progress import OnProgress
+from .run import Run, check_layers, check_prompt
 
 if TYPE_CHECKING:
     from .pipelines.progress import Progress
+
+MAX_GUIDANCE = 100
 
 
 def complete(
@@ -48,6 +42,8 @@ def complete(
     model: str = DEFAULT_MODEL,
     steps: int | None = None,
     seed: int = 0,
+    loras: Iterable[LoraLike] | LoraLike = (),
+    modulation_table: bool = False,
     memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
@@ -62,13 +58,24 @@ def complete(
 
     ``prompt`` and ``box`` (canvas pixels, half-open) describe what is made: one, or a list with one entry per missing layer,
     bottom to top. ``scene``: the whole picture in words. The model sees the given layers at its own size; what it makes is
-    brought to the canvas' size and, above the bottom, cut to its visible pixels. ``memory`` as for
-    :func:`acetate.decompose`.
+    brought to the canvas' size and, above the bottom, cut to its visible pixels. ``loras``, ``modulation_table`` and
+    ``memory`` as for :func:`acetate.decompose`.
 
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None. Raises InputError for what cannot
     be done as asked, Cancelled when ``cancel`` is set.
     """
-    check_run(steps, seed)
+    run = Run(
+        task="complete",
+        model=model,
+        steps=steps,
+        seed=seed,
+        loras=loras,
+        modulation_table=modulation_table,
+        memory=memory,
+        on_progress=on_progress,
+        on_step=on_step,
+        cancel=cancel,
+    )
     given: Any
     if isinstance(layers, LayeredImage):
         given, missing = _with_gap(layers, layer, add)
@@ -88,8 +95,7 @@ def complete(
         if not known:
             raise InputError("no layer is given: give at least one picture, or use generate")
         canvas = (known[0].shape[1], known[0].shape[0])
-    entry, stored = stored_settings(model)
-    check_layers(len(described), stored)
+    check_layers(len(described), run.stored)
     boxes: list[Box | None] = [None] * len(described)
     prompts, places = _one_each(prompt, missing, "prompts", str), _one_each(box, missing, "boxes", int)
     for place, words, where in zip(missing, prompts, places, strict=True):
@@ -101,22 +107,8 @@ def complete(
     read_stack(given, numbers)
     check_boxes(boxes, len(described), *canvas)
 
-    plan = plan_call("complete", entry, stored, memory, len(described), canvas, steps=steps)
-    phases = Phases(on_progress, cancel)
-    with open_pipeline("complete", entry, phases, plan) as pipeline:
-        output = pipeline(
-            layers=given,
-            missing=numbers,
-            prompt=scene,
-            layer_prompts=described,
-            boxes=boxes,
-            num_inference_steps=steps,
-            seed=seed,
-            output_type="document",
-            on_progress=relay_progress(phases, on_step),
-            cancel=cancel,
-        )
-    phases.stop()
+    run.fit(len(described), canvas)
+    output = run.made(layers=given, missing=numbers, prompt=scene, layer_prompts=described, boxes=boxes)
     document = output.documents[0]
     for place in missing:
         if place > 0:
@@ -128,9 +120,8 @@ def complete(
         "prompt": prompt if isinstance(prompt, str) or prompt is None else list(prompt),
         "box": [list(one) for one in boxes if one is not None] or None,
         "scene": scene,
-        "steps": steps,
     }
-    return finished(document, run_facts("complete", pipeline, seed, arguments, plan), phases, None, plan)
+    return run.finished(document, arguments)
 
 
 def extract(
@@ -142,6 +133,8 @@ def extract(
     steps: int | None = None,
     seed: int = 0,
     size: Literal["native", "model"] = "native",
+    loras: Iterable[LoraLike] | LoraLike = (),
+    modulation_table: bool = False,
     memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
@@ -149,45 +142,52 @@ def extract(
 ) -> LayeredImage:
     """Lift an object out of a picture: a document of the background without it, and the object with its shadow.
 
-    ``image`` and ``size`` as for :func:`acetate.decompose`; the two layers add up to the picture in the same way. The
-    object is where ``mask`` is white (of the picture's size; black or transparent elsewhere), or inside ``box`` (pixels,
-    half-open); one of the two is needed. Neither has to be tight, and what the object casts need not be marked.
+    ``image``, ``size``, ``loras``, ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`; the two layers add
+    up to the picture in the same way. The object is where ``mask`` is white (of the picture's size; black or transparent
+    elsewhere), or inside ``box`` (pixels, half-open); one of the two is needed. Neither has to be tight, and what the object
+    casts need not be marked.
 
     ``document.metadata["report"]`` as for ``decompose``. Raises InputError for what cannot be done as asked, Cancelled when
     ``cancel`` is set.
     """
-    check_run(steps, seed)
+    run = Run(
+        task="extract",
+        model=model,
+        steps=steps,
+        seed=seed,
+        loras=loras,
+        modulation_table=modulation_table,
+        memory=memory,
+        on_progress=on_progress,
+        on_step=on_step,
+        cancel=cancel,
+    )
     check_size(size)
     picture = visible_picture(image)
     plane = _object_plane(picture.pixels, mask, box)
-    entry, stored = stored_settings(model)
     height, width = picture.pixels.shape[:2]
-    plan = plan_call("extract", entry, stored, memory, 2, (width, height), steps=steps)
-    phases = Phases(on_progress, cancel)
-    with open_pipeline("extract", entry, phases, plan) as pipeline:
-        output = pipeline(
-            image=picture.pixels,
-            mask=plane,
-            num_inference_steps=steps,
-            seed=seed,
-            output_type="document",
-            on_progress=relay_progress(phases, on_step),
-            cancel=cancel,
-        )
+    run.fit(2, (width, height))
+    output = run.made(image=picture.pixels, mask=plane)
     background, lifted = output.documents[0].leaves()
     document = output.documents[0].with_layers([background, lifted.replace(name="Object")])
-    document, recomposed = matched(document, picture, size, phases)
-    arguments = {"box": None if box is None else list(box), "steps": steps, "size": size}
-    return finished(document, run_facts("extract", pipeline, seed, arguments, plan), phases, recomposed, plan)
+    document, recomposed = matched(document, picture, size, run.phases)
+    arguments = {"box": None if box is None else list(box), "size": size}
+    return run.finished(document, arguments, recomposed)
 
 
 def transparent(
     prompt: str,
+    image: PictureLike | None = None,
     *,
+    strength: float | None = None,
+    guidance: float | None = None,
     size: tuple[int, int] | None = None,
     model: str = DEFAULT_MODEL,
+    transparency: str | os.PathLike[str] | None = None,
     steps: int | None = None,
     seed: int = 0,
+    loras: Iterable[LoraLike] | LoraLike = (),
+    modulation_table: bool = False,
     memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
@@ -195,35 +195,61 @@ def transparent(
 ) -> LayeredImage:
     """Make one layer from text, transparent around what it shows: a document of that layer alone.
 
-    ``size``: (width, height) in pixels, by default the model's own. ``document.metadata["report"]`` holds what was done; its
-    ``recomposition`` is None. Raises InputError for what cannot be done as asked, Cancelled when ``cancel`` is set.
-    """
-    from .pipelines.sizes import check_canvas
+    ``image``: a picture to start from, with or without alpha; ``strength``: how much of it changes, in (0, 1], by default
+    0.8. ``guidance``: how closely the words are followed; what FLUX.1 dev is told, the scale of the negative branch on Qwen.
+    ``size``: (width, height) in pixels, by default the model's own, with the aspect of ``image``. ``loras``,
+    ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`.
 
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise InputError("the prompt is empty: say in words what the layer shows")
-    check_run(steps, seed)
+    FLUX needs LayerDiffuse's TransparentVAE or a VAE of 4 channels, in its folder or as ``transparency``, a file or folder.
+
+    ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None. Raises InputError for what cannot be
+    done as asked, Cancelled when ``cancel`` is set.
+    """
+    from .pipelines.sizes import check_canvas, flux_canvas
+
+    check_prompt(prompt, "layer")
+    run = Run(
+        task="transparent",
+        model=model,
+        steps=steps,
+        seed=seed,
+        loras=loras,
+        modulation_table=modulation_table,
+        memory=memory,
+        transparency=transparency,
+        on_progress=on_progress,
+        on_step=on_step,
+        cancel=cancel,
+    )
+    if strength is not None and not 0 < strength <= 1:
+        raise InputError(f"the strength must lie above 0 and at most 1, not {strength!r}")
+    if strength is not None and image is None:
+        raise InputError(
+            "the strength says how much of a picture changes: give the picture, or leave the strength out"
+        )
+    if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
+        raise InputError(f"the guidance must lie between 0 and {MAX_GUIDANCE}, not {guidance!r}")
     if size is not None:
         check_canvas(*size)
-    entry, stored = stored_settings(model)
+    picture = None if image is None else picture_from(image).pixels
+    on_flux = run.family is FLUX
+    if on_flux:
+        flux_canvas(*(size or (None, None)))
     width, height = size or (None, None)
-    plan = plan_call("transparent", entry, stored, memory, 1, size, steps=steps)
-    phases = Phases(on_progress, cancel)
-    with open_pipeline("transparent", entry, phases, plan) as pipeline:
-        output = pipeline(
-            prompt=prompt,
-            width=width,
-            height=height,
-            num_inference_steps=steps,
-            seed=seed,
-            output_type="document",
-            on_progress=relay_progress(phases, on_step),
-            cancel=cancel,
-        )
-    phases.stop()
-    document = output.documents[0]
-    arguments = {"prompt": prompt, "size": [document.width, document.height], "steps": steps}
-    return finished(document, run_facts("transparent", pipeline, seed, arguments, plan), phases, None, plan)
+    call: dict[str, Any] = {"prompt": prompt, "width": width, "height": height, "strength": strength}
+    call["guidance_scale" if on_flux else "true_cfg_scale"] = guidance
+    if picture is not None:
+        call["image"] = picture
+    run.fit(1, size if size is not None or picture is None else (picture.shape[1], picture.shape[0]))
+    document = run.made(**call).documents[0]
+    arguments = {
+        "prompt": prompt,
+        "size": [document.width, document.height],
+        "from_picture": True if picture is not None else None,
+        "strength": strength,
+        "guidance": guidance,
+    }
+    return run.finished(document, arguments)
 
 
 def _with_gap(

@@ -9,10 +9,14 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import InputError
+from .models.family import FLUX, QWEN, Family
+from .models.lora import Lora
 from .models.registry import ModelEntry, locate, resolve
 from .progress import Phases
 
@@ -20,20 +24,47 @@ if TYPE_CHECKING:
     from .models.loading import Components
     from .models.memory.means import Means
     from .models.memory.plan import Plan
-    from .pipelines.base import LayersPipeline
 
 Task = Literal["decompose", "generate", "complete", "extract", "transparent"]
-_PIPELINES: dict[Task, str] = {
-    "decompose": "ImageToLayersPipeline",
-    "generate": "TextToLayersPipeline",
-    "complete": "LayersToLayersPipeline",
-    "extract": "ExtractObjectPipeline",
-    "transparent": "TransparentImagePipeline",
+_PIPELINES: dict[Family, dict[Task, str]] = {
+    QWEN: {
+        "decompose": "ImageToLayersPipeline",
+        "generate": "TextToLayersPipeline",
+        "complete": "LayersToLayersPipeline",
+        "extract": "ExtractObjectPipeline",
+        "transparent": "TransparentImagePipeline",
+    },
+    FLUX: {"generate": "RegionLayersPipeline", "transparent": "FluxTransparentImagePipeline"},
 }
 DEVICE_VARIABLE = "ACETATE_DEVICE"
 _ONE_RUN = threading.RLock()
 _loaded: list[Any] = []
 """What ``_components`` was asked for last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What a user adds to a model. ``transparency``: where FLUX takes alpha from; ``loras``: laid over the transformer while
+    a run lasts; ``modulation_table``: the modulation's weights stay in their files."""
+
+    transparency: Path | None = None
+    loras: tuple[Lora, ...] = ()
+    modulation_table: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """What files store of it: names without this machine's folders, and what was in them."""
+        from .models.folder import fingerprint
+
+        alpha, loras = self.transparency, self.loras
+        return {
+            "transparency": None if alpha is None else {"name": alpha.name, "contents": fingerprint(alpha)},
+            "loras": [
+                {"name": lora.path.name, "scale": lora.scale, "contents": fingerprint(lora.path)}
+                for lora in loras
+            ]
+            or None,
+            "modulation_table": self.modulation_table or None,
+        }
 
 
 def stored_settings(model: str) -> tuple[ModelEntry, dict[str, Any]]:
@@ -47,35 +78,57 @@ def stored_settings(model: str) -> tuple[ModelEntry, dict[str, Any]]:
 
 @contextmanager
 def open_pipeline(
-    task: Task, entry: ModelEntry, phases: Phases, plan: Plan | None = None
-) -> Iterator[LayersPipeline]:
+    task: Task,
+    entry: ModelEntry,
+    family: Family,
+    phases: Phases,
+    options: ModelOptions | None = None,
+    plan: Plan | None = None,
+) -> Iterator[Any]:
     """The pipeline of a task, for this thread alone: hooks sit on the shared network while a run lasts. ``plan``: how its
     parts are held in memory."""
+    options = options or ModelOptions()
     with _ONE_RUN:
         phases.start("load")
         from . import pipelines
         from .models.folder import fingerprint
+        from .pipelines.lora import laid
 
-        kind: type[LayersPipeline] = getattr(pipelines, _PIPELINES[task])
         assert entry.path is not None
-        wanted = (entry, fingerprint(entry.path), device_name(), None if plan is None else plan.means)
+        alpha = options.transparency
+        if family is FLUX:
+            from .models.transparency import check_alpha, find_alpha
+
+            check_alpha(find_alpha(entry.path, alpha, entry.remedy), task, entry.name)
+        contents = (fingerprint(entry.path), None if alpha is None else fingerprint(alpha))
+        means = None if plan is None else plan.means
+        wanted = (entry, contents, device_name(), alpha, options.modulation_table, means)
         if list(wanted) != _loaded:
             _components.cache_clear()  # the parts of the last model are gone before those of the next one come
             _loaded[:] = wanted
-        pipeline = kind.from_components(_components(*wanted))
+        parts = _components(*wanted)
+        pipeline = getattr(pipelines, _PIPELINES[family][task]).from_components(parts)
         if entry.kind == "folder":
             pipeline.model_name = entry.path.name  # files tell which model, not where this machine keeps it
-        phases.start("encode")
-        yield pipeline
+        with laid(pipeline, options.loras):
+            phases.start("encode")
+            yield pipeline
 
 
 @lru_cache(maxsize=1)
-def _components(entry: ModelEntry, contents: str, device: str, means: Means | None) -> Components:
+def _components(
+    entry: ModelEntry,
+    contents: tuple[str, str | None],
+    device: str,
+    transparency: Path | None,
+    table: bool,
+    means: Means | None,
+) -> Components:
     """The loaded parts of the last model, shared by all tasks and kept for the next call in this process. ``contents``
-    tells a folder whose files have changed from what was loaded."""
+    tells folders and files that have changed from what was loaded."""
     from .models.loading import load_components
 
-    return load_components(entry, device, means=means)
+    return load_components(entry, device, modulation_table=table, transparency=transparency, means=means)
 
 
 def device_name() -> str:

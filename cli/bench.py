@@ -55,7 +55,7 @@ def load(model: str, steps: int | None, progress: Progress) -> Models:
     from ..pipelines.text_to_layers import TextToLayersPipeline
     from ..session import device_name
 
-    parts = load_components(resolve(model), device_name(), download=False)
+    parts = load_components(resolve(model), device_name(), download=False, task="decompose")
     decompose = ImageToLayersPipeline.from_components(parts)
     if parts.entry.kind == "folder" and parts.entry.path is not None:
         decompose.model_name = (

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..layers.document import LayeredImage
 from ..layers.io import open_document
 from ..layers.io.picture import read_picture
 from ..report import write_report
+from .create_verbs import REGION
 from .output import check_output, check_place, save
 from .progress import Progress, make_progress
 
@@ -32,19 +34,13 @@ def decompose(arguments: argparse.Namespace) -> int:
 
     return _made(
         arguments,
-        lambda progress: run(
-            picture,
-            arguments.layers,
-            model=arguments.model,
-            prompt=arguments.prompt,
-            steps=arguments.steps,
-            seed=arguments.seed,
-            memory=arguments.memory,
-            best_of=arguments.best_of,
-            keep_whole=arguments.keep_whole,
-            size=arguments.size,
-            on_progress=progress,
-        ),
+        run,
+        picture,
+        arguments.layers,
+        prompt=arguments.prompt,
+        best_of=arguments.best_of,
+        keep_whole=arguments.keep_whole,
+        size=arguments.size,
     )
 
 
@@ -57,18 +53,13 @@ def generate(arguments: argparse.Namespace) -> int:
 
     return _made(
         arguments,
-        lambda progress: run(
-            arguments.prompt,
-            arguments.layers,
-            layer_prompts=[prompt for prompt, _ in described],
-            boxes=[box for _, box in described],
-            size=size,
-            model=arguments.model,
-            steps=arguments.steps,
-            seed=arguments.seed,
-            memory=arguments.memory,
-            on_progress=progress,
-        ),
+        run,
+        arguments.prompt,
+        arguments.layers,
+        layer_prompts=[prompt for prompt, _ in described],
+        boxes=[box for _, box in described],
+        size=size,
+        transparency=arguments.transparency,
     )
 
 
@@ -82,19 +73,13 @@ def complete(arguments: argparse.Namespace) -> int:
 
     return _made(
         arguments,
-        lambda progress: run(
-            document,
-            arguments.layer,
-            add=arguments.add,
-            prompt=arguments.prompt,
-            box=box,
-            scene=arguments.scene,
-            model=arguments.model,
-            steps=arguments.steps,
-            seed=arguments.seed,
-            memory=arguments.memory,
-            on_progress=progress,
-        ),
+        run,
+        document,
+        arguments.layer,
+        add=arguments.add,
+        prompt=arguments.prompt,
+        box=box,
+        scene=arguments.scene,
     )
 
 
@@ -109,44 +94,33 @@ def extract(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, depth=8 * picture.pixels.dtype.itemsize)
     from ..api_layers import extract as run
 
-    return _made(
-        arguments,
-        lambda progress: run(
-            picture,
-            mask,
-            box=box,
-            model=arguments.model,
-            steps=arguments.steps,
-            seed=arguments.seed,
-            memory=arguments.memory,
-            size=arguments.size,
-            on_progress=progress,
-        ),
-    )
+    return _made(arguments, run, picture, mask, box=box, size=arguments.size)
 
 
 def transparent(arguments: argparse.Namespace) -> int:
     size = None if arguments.size is None else parse_size(arguments.size)
-    check_output(arguments.output)
+    check_output(arguments.output, source=arguments.image)
     _check_report(arguments)
+    picture = None if arguments.image is None else read_picture(arguments.image)
     from ..api_layers import transparent as run
 
     return _made(
         arguments,
-        lambda progress: run(
-            arguments.prompt,
-            size=size,
-            model=arguments.model,
-            steps=arguments.steps,
-            seed=arguments.seed,
-            memory=arguments.memory,
-            on_progress=progress,
-        ),
+        run,
+        arguments.prompt,
+        picture,
+        strength=arguments.strength,
+        guidance=arguments.guidance,
+        size=size,
+        transparency=arguments.transparency,
     )
 
 
-def parse_layer(text: str) -> tuple[str, tuple[int, int, int, int] | None]:
-    """``"a red fish@10,20,200,180"`` as (prompt, box); without ``@`` the box is None. Raises InputError."""
+def parse_layer(text: str) -> tuple[str | None, tuple[int, int, int, int] | None]:
+    """``"a red fish@10,20,200,180"`` as (prompt, box); without ``@`` the box is None, and what ``--region`` gives has no
+    prompt. Raises InputError."""
+    if text.startswith(REGION):
+        return None, parse_box("--region", text.removeprefix(REGION))
     found = _BOXED.fullmatch(text)
     if found is None:
         prompt, box = text.strip(), None
@@ -154,7 +128,7 @@ def parse_layer(text: str) -> tuple[str, tuple[int, int, int, int] | None]:
         prompt = found["prompt"].strip()
         box = parse_box(f'--layer "{text}": the box after @', found["box"])
     if not prompt:
-        raise InputError(f'--layer "{text}": the layer has no prompt; write it before the @')
+        raise InputError(f'--layer "{text}": the layer has no prompt; write it before the @, or use --region')
     return prompt, box
 
 
@@ -186,11 +160,23 @@ def _check_report(arguments: argparse.Namespace) -> None:
     check_place(report)
 
 
-def _made(arguments: argparse.Namespace, make: Callable[[Progress], LayeredImage]) -> int:
-    """Runs ``make`` with the bar, writes what it returns and says so; the exit status."""
+def _made(
+    arguments: argparse.Namespace, run: Callable[..., LayeredImage], *given: Any, **settings: Any
+) -> int:
+    """Runs ``run`` with the bar and what all such commands take, writes what it returns and says so; the exit status."""
     began = time.perf_counter()
     with _told_plans(arguments.quiet), make_progress(arguments.quiet) as progress:
-        document = make(progress)
+        document = run(
+            *given,
+            **settings,
+            model=arguments.model,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            loras=arguments.lora,
+            modulation_table=arguments.modulation_table,
+            memory=arguments.memory,
+            on_progress=progress,
+        )
         note = _write(document, arguments, progress)
     return _announce(document, arguments, time.perf_counter() - began, note)
 

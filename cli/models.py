@@ -51,14 +51,16 @@ def _list(as_json: bool) -> int:
     if as_json:
         print(json.dumps(rows, indent=2))
         return 0
-    width = max(len(row["name"]) for row in rows)
+    width, wide = (max(len(row[key]) for row in rows) for key in ("name", "licence"))
     for row in rows:
         here = "here" if row["here"] else "missing" if row["kind"] == "embedded" else "not downloaded"
-        print(f"{row['name']:<{width}}  {here:<14}  {row['licence']:<10}  {row['summary']}")
+        print(f"{row['name']:<{width}}  {here:<14}  {row['licence']:<{wide}}  {row['summary']}")
         size = "" if row["gigabytes"] is None else f"; {row['gigabytes']:g} GB"
         print(f"{'':<{width}}  {', '.join(row['tasks'])}; {row['backbone']}{size}; {row['where']}")
         print(f"{'':<{width}}  {_smallest(row['smallest_memory'])}")
-    print("Any folder of the same layout is a model too: --model PATH. How one fits: acetate models MODEL.")
+    print(
+        "Any folder of one of these layouts is a model too: --model PATH. How one fits: acetate models MODEL."
+    )
     return 0
 
 

@@ -3,220 +3,21 @@ the tests are made from it."""
 
 from __future__ import annotations
 
-from argparse import BooleanOptionalAction
-
+from .create_verbs import CREATE, JSON, LAYERED, MODEL, QUIET, STEPS, output
 from .render_verb import RENDER
-from .verb import Argument, Verb, argument
+from .verb import Verb, argument
 
-
-def layer_count(text: str) -> int | str:
-    """A number of layers, or "auto"; argparse turns the ValueError of anything else into a message."""
-    return text if text == "auto" else int(text)
-
-
-layer_count.__name__ = "number or auto"  # what argparse calls it in "invalid ... value"
-
-
-def _output(help: str) -> Argument:
-    return argument("-o", "--output", metavar="OUT", required=True, help=help)
-
-
-LAYERED = "where to write: .psd, .psb, .ora, .zip, .pptx, a folder; or flattened: .png, .webp, .tiff"
-_MODEL = argument(
-    "--model",
-    metavar="M",
-    default="tiny",
-    help="a name that `acetate models` lists, or a folder (default: tiny)",
-)
-_STEPS = argument("--steps", metavar="S", type=int, help="denoising steps (default: the model's own)")
-_SEED = argument(
-    "--seed", metavar="K", type=int, default=0, help="the same seed gives the same bytes (default: 0)"
-)
-_MEMORY = argument(
-    "--memory",
-    metavar="GB",
-    help="hold the model so that it fits: auto (what is free), or 8, 12, 16, 24, 48, 80 (default: load everything)",
-)
-_REPORT = argument(
-    "--report", metavar="R.json", help="also write what was done: seed, revision, timings, boxes, errors"
-)
-_QUIET = argument("-q", "--quiet", action="store_true", help="no progress")
-_SIZE = argument(
-    "--size",
-    choices=("native", "model"),
-    default="native",
-    help="native: the picture's own size; model: the size the model works at (default: native)",
-)
-_CANVAS = argument("--size", metavar="WxH", help="canvas in pixels (default: the model's own)")
-_JSON = argument("--json", action="store_true", help="print JSON")
+__all__ = ["LAYERED", "VERBS", "Verb"]
 
 VERBS: tuple[Verb, ...] = (
-    Verb(
-        "decompose",
-        "decompose IN [-n LAYERS] [--model M] [--prompt P] [--steps S] [--seed K] [--memory GB] [--best-of N] "
-        "[--keep-whole] [--size native|model] -o OUT [--report R.json]",
-        "take a picture apart into layers",
-        "create:decompose",
-        (
-            argument(
-                "picture", metavar="IN", help="the picture: PNG, JPEG, WebP, TIFF … in any size and mode"
-            ),
-            argument(
-                "-n",
-                "--layers",
-                metavar="LAYERS",
-                type=layer_count,
-                default=4,
-                help="layers of the result, the background included, or auto (default: 4)",
-            ),
-            _MODEL,
-            argument(
-                "--prompt", metavar="P", help="what the picture shows (default: the model looks for itself)"
-            ),
-            _STEPS,
-            _SEED,
-            _MEMORY,
-            argument(
-                "--best-of",
-                metavar="N",
-                type=int,
-                default=1,
-                help="tries with the seeds from --seed on; the layers nearest to the picture are kept (default: 1)",
-            ),
-            argument(
-                "--keep-whole",
-                action=BooleanOptionalAction,
-                default=None,
-                help="put objects together that the model spread over several layers (default: as the model needs it)",
-            ),
-            _SIZE,
-            _output(LAYERED),
-            _REPORT,
-            _QUIET,
-        ),
-        "acetate decompose poster.png -n 4 -o poster.psd",
-    ),
-    Verb(
-        "generate",
-        'generate "PROMPT" [--layer "prompt@x0,y0,x1,y1"]... [-n LAYERS] [--size WxH] [--model M] [--steps S] '
-        "[--seed K] [--memory GB] -o OUT [--report R.json]",
-        "make a layered picture from text",
-        "create:generate",
-        (
-            argument("prompt", metavar="PROMPT", help="the whole scene in words"),
-            argument(
-                "--layer",
-                dest="layer",
-                metavar='"PROMPT@x0,y0,x1,y1"',
-                action="append",
-                default=[],
-                help="one layer above the background, bottom to top; the box in pixels may be left out",
-            ),
-            argument(
-                "-n",
-                "--layers",
-                metavar="LAYERS",
-                type=int,
-                help="layers of the result, the background included (default: one more than --layer, or 3)",
-            ),
-            _CANVAS,
-            _MODEL,
-            _STEPS,
-            _SEED,
-            _MEMORY,
-            _output(LAYERED),
-            _REPORT,
-            _QUIET,
-        ),
-        'acetate generate "a red circle on a blue sky" -n 3 -o scene.ora',
-    ),
-    Verb(
-        "complete",
-        "complete FILE [--layer NAME] [--add above|below] [--prompt P] [--box x0,y0,x1,y1] [--scene P] [--model M] "
-        "[--steps S] [--seed K] [--memory GB] -o OUT [--report R.json]",
-        "make one layer of a document anew, or a new one, to fit the others",
-        "create:complete",
-        (
-            argument("file", metavar="FILE", help="a layered document; its other layers stay as they are"),
-            argument(
-                "--layer",
-                metavar="NAME",
-                help="the layer to make anew: its name, its id, or #0, the lowest (default: a new one on top)",
-            ),
-            argument(
-                "--add",
-                choices=("above", "below"),
-                help="make a new layer above or below that one instead; without --layer, above or below all",
-            ),
-            argument("--prompt", metavar="P", help="what the layer shows"),
-            argument(
-                "--box",
-                metavar="x0,y0,x1,y1",
-                help="where it is, in pixels (default: anywhere on the canvas)",
-            ),
-            argument("--scene", metavar="P", help="the whole scene in words"),
-            _MODEL,
-            _STEPS,
-            _SEED,
-            _MEMORY,
-            _output(LAYERED),
-            _REPORT,
-            _QUIET,
-        ),
-        'acetate complete poster.psd --layer "Layer 1" --prompt "a red star" -o poster2.psd',
-    ),
-    Verb(
-        "extract",
-        "extract IN [--mask M.png | --box x0,y0,x1,y1] [--model M] [--steps S] [--seed K] [--memory GB] "
-        "[--size native|model] -o OUT [--report R.json]",
-        "lift an object with its shadow off its background",
-        "create:extract",
-        (
-            argument("picture", metavar="IN", help="the picture, of any size and mode"),
-            argument(
-                "--mask",
-                metavar="M.png",
-                help="a picture of the same size, white where the object is; it need not be tight",
-            ),
-            argument(
-                "--box", metavar="x0,y0,x1,y1", help="instead of a mask: a box around the object, in pixels"
-            ),
-            _MODEL,
-            _STEPS,
-            _SEED,
-            _MEMORY,
-            _SIZE,
-            _output(LAYERED),
-            _REPORT,
-            _QUIET,
-        ),
-        "acetate extract photo.jpg --box 40,60,220,300 -o lifted.psd",
-    ),
-    Verb(
-        "transparent",
-        'transparent "PROMPT" [--size WxH] [--model M] [--steps S] [--seed K] [--memory GB] -o OUT [--report R.json]',
-        "make a single transparent layer from text",
-        "create:transparent",
-        (
-            argument("prompt", metavar="PROMPT", help="what the layer shows"),
-            _CANVAS,
-            _MODEL,
-            _STEPS,
-            _SEED,
-            _MEMORY,
-            _output(LAYERED),
-            _REPORT,
-            _QUIET,
-        ),
-        'acetate transparent "a red star" -o star.png',
-    ),
+    *CREATE,
     RENDER,
     Verb(
         "inspect",
         "inspect FILE [--json]",
         "show a document's layers",
         "documents:inspect",
-        (argument("file", metavar="FILE", help="a layered document or a flat picture"), _JSON),
+        (argument("file", metavar="FILE", help="a layered document or a flat picture"), JSON),
         "acetate inspect poster.psd",
     ),
     Verb(
@@ -226,7 +27,7 @@ VERBS: tuple[Verb, ...] = (
         "documents:flatten",
         (
             argument("file", metavar="FILE", help="a layered document"),
-            _output("the picture to write: .png, .webp or .tiff"),
+            output("the picture to write: .png, .webp or .tiff"),
         ),
         "acetate flatten poster.psd -o poster.png",
     ),
@@ -251,7 +52,7 @@ VERBS: tuple[Verb, ...] = (
             argument(
                 "operations", metavar="OP", nargs="+", help="operations, applied in order; listed below"
             ),
-            _output("where to write the changed document"),
+            output("where to write the changed document"),
         ),
         'acetate edit poster.psd "move:Layer 1,40,-10" "opacity:Layer 2,0.5" -o poster2.psd',
     ),
@@ -321,8 +122,8 @@ VERBS: tuple[Verb, ...] = (
             argument(
                 "--scenes", metavar="N", type=int, default=200, help="how many held-out scenes (default: 200)"
             ),
-            _MODEL,
-            _STEPS,
+            MODEL,
+            STEPS,
             argument(
                 "--rows",
                 metavar="ROW,ROW",
@@ -334,7 +135,7 @@ VERBS: tuple[Verb, ...] = (
                 help="a folder for the contact sheets and the JSON (default: out/bench)",
             ),
             argument("--json", metavar="FILE", help="where the JSON goes (default: DIR/quality.json)"),
-            _QUIET,
+            QUIET,
         ),
         "acetate bench quality --scenes 20 --rows decompose,baselines",
     ),
@@ -367,7 +168,7 @@ VERBS: tuple[Verb, ...] = (
                 choices=("cuda", "cpu", "mps"),
                 help="cuda, cpu or mps (default: this machine's)",
             ),
-            _JSON,
+            JSON,
         ),
         "acetate models Qwen/Qwen-Image-Layered --memory 24 --device cuda",
     ),
@@ -376,7 +177,7 @@ VERBS: tuple[Verb, ...] = (
         "doctor [--json]",
         "check this installation and run the embedded model once",
         "doctor:doctor",
-        (_JSON,),
+        (JSON,),
         "acetate doctor",
     ),
 )

@@ -1,4 +1,4 @@
-"""From a model's name to its parts, ready to run: backbone, codec, text encoder, scheduler, captioner.
+"""From a model's name to its parts, ready to run: backbone, VAE, text encoders, scheduler, captioner.
 
 Checks first (``folder``), then loads strictly from safetensors on this machine. Knows which class reads which folder;
 nothing of tasks, settings or pictures.
@@ -6,26 +6,31 @@ nothing of tasks, settings or pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import InputError
-from .backbones.qwen import QwenBackbone
+from .backbones import Backbone, FluxBackbone, QwenBackbone
 from .captioning import CaptionProcessor, QwenCaptioner
-from .codecs.qwen_rgba import QwenRGBACodec
-from .folder import EMBEDDED_ENCODER, TRANSFORMER_CLASS, CheckedFolder, check_folder, fingerprint
-from .frame_embedding import FrameEmbedding
+from .checked import CheckedFolder
+from .codecs import QwenRGBACodec
+from .family import FLUX, Family, check_task
+from .folder import EMBEDDED_ENCODER, check_folder, fingerprint
+from .folder_flux import VAE_CLASS as FLUX_VAE
+from .folder_qwen import VAE_CLASS as QWEN_VAE
 from .memory.loading import Holding
 from .memory.means import Means
 from .memory.residency import Residency
 from .modulation.loading import load_with_table
+from .parts import component_class
 from .registry import ModelEntry, locate, resolve
-from .text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
+from .text import EmbeddedTextEncoder, FluxTextEncoder, QwenTextEncoder, TextEncoder
+from .transparency import check_alpha, find_alpha, load_alpha
 
 ALIGNMENT = 64  # bytes, of what torch allocates on the CPU
 
@@ -33,17 +38,20 @@ ALIGNMENT = 64  # bytes, of what torch allocates on the CPU
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Components:
     """The parts of one loaded model. ``captioner`` is None when the model cannot describe pictures (then an empty
-    prompt stays empty). ``revision``: the hub's commit, or a fingerprint of the folder's files. ``residency``: what
-    brings parts into memory phase by phase where a plan says so; None when all of them are there."""
+    prompt stays empty). ``revision``: the hub's commit, or a fingerprint of the folder's files. ``more``: what only some
+    models have, by diffusers' names: text_encoder_2, tokenizer_2, and what FLUX takes alpha from. ``residency``: what brings
+    parts into memory phase by phase where a plan says so; None when all of them are there."""
 
     entry: ModelEntry
+    family: Family
     revision: str
-    backbone: QwenBackbone
-    codec: QwenRGBACodec
+    backbone: Backbone
+    vae: Any
     text: TextEncoder
     scheduler: Any
     tokenizer: Any
     encoder: Any
+    more: Mapping[str, Any] = field(default_factory=dict)
     processor: CaptionProcessor | None = None
     captioner: QwenCaptioner | None = None
     residency: Residency | None = None
@@ -53,11 +61,12 @@ class Components:
         return self.backbone.transformer
 
     @property
-    def vae(self) -> Any:
-        return self.codec.vae
+    def codec(self) -> QwenRGBACodec:
+        """Qwen's RGBA codec over the VAE; FLUX's depends on the task and belongs to its pipelines."""
+        return QwenRGBACodec(self.vae)
 
     @property
-    def frame_embedding(self) -> FrameEmbedding | None:
+    def frame_embedding(self) -> Any:
         return self.backbone.frame_embedding
 
 
@@ -69,42 +78,73 @@ def load_components(
     download: bool = True,
     caption_language: str = "en",
     modulation_table: bool = False,
+    transparency: str | Path | None = None,
+    task: str | None = None,
     means: Means | None = None,
 ) -> Components:
     """Loads every part of a model in evaluation mode. ``entry`` may be a name or a folder.
 
     ``modulation_table`` leaves the transformer's modulation weights, a third of it, in their files and reads them once
     per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
-    CPU and bfloat16 elsewhere. ``means``: how a memory plan holds the parts; it names the dtype and the table itself, and
-    a pipeline must say which phase comes. Raises InputError naming the file and the remedy when the model is unknown, is
-    not on this machine and cannot be fetched, or its folder does not pass the checks.
+    CPU and bfloat16 elsewhere. ``transparency``: where FLUX takes alpha from (``transparency.find_alpha``); ``task``: a
+    command that the model must be able to do, known before anything is loaded. ``means``: how a memory plan holds a
+    Qwen-class model; it names the dtype and the table itself, and a pipeline must say which phase comes. Raises InputError
+    naming the file and the remedy when the model is unknown, is not on this machine and cannot be fetched, its folder does
+    not pass the checks, or cannot do the task.
     """
     entry = locate(entry if isinstance(entry, ModelEntry) else resolve(entry), download=download)
     assert entry.path is not None
     device = torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     checked = check_folder(entry.path, entry.remedy)
+    if task is not None:
+        check_task(checked.family, task, entry.name)
+    given = None if transparency is None else Path(transparency)
+    if checked.family is not FLUX and given is not None:
+        raise InputError(f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX.")
+    if checked.family is FLUX and means is not None:
+        raise InputError(
+            f"memory is planned for Qwen-Image's class so far, and {entry.name} is FLUX: leave memory out."
+        )
     holding = None if means is None else Holding(means, device)
     dtype = dtype if holding is None else holding.dtype
-    with _no_progress_bars():
-        backbone = _load_backbone(checked, device, dtype, entry.remedy, modulation_table, holding)
-        return _load(entry, checked, backbone, device, dtype, caption_language, holding)
+    with no_progress_bars():
+        if checked.family is FLUX:
+            source = find_alpha(checked.path, given, entry.remedy)
+            if task is not None:
+                check_alpha(source, task, entry.name)
+            alpha = load_alpha(source, checked, device, dtype)
+            transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
+            return _load_flux(entry, checked, transformer, alpha, device, dtype)
+        if holding is not None:
+            transformer = holding.transformer(checked.path / "transformer", entry.remedy)
+        else:
+            transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
+        return _load_qwen(entry, checked, transformer, device, dtype, caption_language, holding)
 
 
-def _load(
+def _load_qwen(
     entry: ModelEntry,
     checked: CheckedFolder,
-    backbone: QwenBackbone,
+    transformer: Any,
     device: torch.device,
     dtype: torch.dtype,
     language: str,
     holding: Holding | None,
 ) -> Components:
-    tokenizer, encoder = _load_text(checked, device, dtype, entry.remedy, holding)
+    embedding = None
+    if "frame_embedding" in checked.parts:
+        embedding = _load_diffusers("FrameEmbedding", checked.path / "frame_embedding", device, dtype)
+    backbone = QwenBackbone(transformer, embedding)
+    embedded = checked.encoder_class == EMBEDDED_ENCODER
+    words = "PreTrainedTokenizerFast" if embedded else "Qwen2Tokenizer"
+    tokenizer, encoder = _load_text(
+        checked.path, "", words, checked.encoder_class, device, dtype, entry.remedy, holding
+    )
     text: TextEncoder
-    if checked.encoder_class == EMBEDDED_ENCODER:
+    processor = None
+    if embedded:
         text = EmbeddedTextEncoder(tokenizer, encoder)
-        processor = None
     else:
         text = QwenTextEncoder(tokenizer, encoder)
         processor = load_processor(checked.path, tokenizer) if checked.has_processor else None
@@ -112,12 +152,13 @@ def _load(
     captioner = None
     if processor is not None:
         captioner = QwenCaptioner(processor, encoder, language=language, revision=f"{entry.name}@{revision}")
-    vae = _load_diffusers("AutoencoderKLQwenImage", checked.path / "vae", device, dtype)
+    vae = _load_diffusers(QWEN_VAE, checked.path / "vae", device, dtype)
     return Components(
         entry=entry,
+        family=checked.family,
         revision=revision,
         backbone=backbone,
-        codec=QwenRGBACodec(vae if holding is None else holding.vae(vae)),
+        vae=vae if holding is None else holding.vae(vae),
         text=text,
         scheduler=_load_scheduler(checked.path / "scheduler", entry.remedy),
         tokenizer=tokenizer,
@@ -125,6 +166,33 @@ def _load(
         processor=processor,
         captioner=captioner,
         residency=None if holding is None else holding.residency(),
+    )
+
+
+def _load_flux(
+    entry: ModelEntry,
+    checked: CheckedFolder,
+    transformer: Any,
+    alpha: dict[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Components:
+    """``alpha``: what :func:`load_alpha` made, a VAE in the place of the folder's own included."""
+    path, remedy = checked.path, entry.remedy
+    tokenizer, clip = _load_text(path, "", "CLIPTokenizer", checked.encoder_class, device, dtype, remedy)
+    tokenizer_2, t5 = _load_text(path, "_2", "T5TokenizerFast", EMBEDDED_ENCODER, device, dtype, remedy)
+    vae = alpha.pop("vae", None)
+    return Components(
+        entry=entry,
+        family=checked.family,
+        revision=entry.revision or fingerprint(path),
+        backbone=FluxBackbone(transformer),
+        vae=_load_diffusers(FLUX_VAE, path / "vae", device, dtype) if vae is None else vae,
+        text=FluxTextEncoder(tokenizer, clip, tokenizer_2, t5),
+        scheduler=_load_scheduler(path / "scheduler", remedy),
+        tokenizer=tokenizer,
+        encoder=clip,
+        more={"tokenizer_2": tokenizer_2, "text_encoder_2": t5, **alpha},
     )
 
 
@@ -137,10 +205,7 @@ def load_processor(path: Path, tokenizer: Any) -> CaptionProcessor:
 
 
 def _load_diffusers(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    import diffusers
-
-    model_class = FrameEmbedding if name == "FrameEmbedding" else getattr(diffusers, name)
-    model = model_class.from_pretrained(
+    model = component_class(name).from_pretrained(
         str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=True
     )
     return _aligned(model.to(device)).eval()
@@ -155,27 +220,14 @@ def _aligned(model: Any) -> Any:
     return model
 
 
-def _load_backbone(
-    checked: CheckedFolder,
-    device: torch.device,
-    dtype: torch.dtype,
-    remedy: str,
-    table: bool,
-    holding: Holding | None,
-) -> QwenBackbone:
-    folder = checked.path / "transformer"
-    if holding is not None:
-        transformer = holding.transformer(folder, remedy)
-    elif table:
-        import diffusers
-
-        transformer, _ = load_with_table(getattr(diffusers, TRANSFORMER_CLASS), folder, device, dtype, remedy)
-    else:
-        transformer = _load_diffusers(TRANSFORMER_CLASS, folder, device, dtype)
-    embedding = None
-    if checked.frame_embedding is not None:
-        embedding = _load_diffusers("FrameEmbedding", checked.path / "frame_embedding", device, dtype)
-    return QwenBackbone(transformer, embedding)
+def _load_transformer(
+    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, table: bool, remedy: str
+) -> Any:
+    """``table``: with a modulation table in the place of the modulation's weights."""
+    name, folder = checked.family.transformer, checked.path / "transformer"
+    if table:
+        return load_with_table(component_class(name), folder, device, dtype, remedy)[0]
+    return _load_diffusers(name, folder, device, dtype)
 
 
 def _load_scheduler(folder: Path, remedy: str) -> Any:
@@ -188,24 +240,30 @@ def _load_scheduler(folder: Path, remedy: str) -> Any:
 
 
 def _load_text(
-    checked: CheckedFolder, device: torch.device, dtype: torch.dtype, remedy: str, holding: Holding | None
+    path: Path,
+    suffix: str,
+    tokenizer_name: str,
+    encoder_name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    remedy: str,
+    holding: Holding | None = None,
 ) -> tuple[Any, Any]:
+    """The tokenizer and encoder of the folders with ``suffix``, as transformers' classes of these names."""
     import transformers
 
-    folder = checked.path / "text_encoder"
-    embedded = checked.encoder_class == EMBEDDED_ENCODER
-    tokenizer_class = transformers.PreTrainedTokenizerFast if embedded else transformers.Qwen2Tokenizer
-    tokenizer_folder = checked.path / "tokenizer"
+    folder, tokenizer_folder = path / f"text_encoder{suffix}", path / f"tokenizer{suffix}"
+    tokenizer_class = getattr(transformers, tokenizer_name)
     try:
         tokenizer = tokenizer_class.from_pretrained(str(tokenizer_folder), local_files_only=True)
     except Exception as error:  # the tokenizers library raises plain Exception for a broken vocabulary
         raise InputError(
             f"The tokenizer in {tokenizer_folder} cannot be read ({error}); {remedy}."
         ) from error
-    kind = getattr(transformers, checked.encoder_class)
+    kind = getattr(transformers, encoder_name)
 
     def load(home: torch.device) -> Any:
-        with _no_progress_bars():
+        with no_progress_bars():
             return _load_encoder(kind, folder, dtype, remedy, home).eval()
 
     encoder = load(device) if holding is None else holding.encoder(kind, folder, load)
@@ -243,7 +301,7 @@ def _load_encoder(kind: Any, folder: Path, dtype: torch.dtype, remedy: str, home
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """The libraries' own bars stay off: progress is shown by whoever called, in one place."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

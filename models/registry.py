@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
+from .family import FLUX, QWEN
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_MODEL = "tiny"
@@ -30,22 +31,38 @@ class ModelEntry:
     summary: str = ""
     tasks: tuple[str, ...] = ()
     """The commands it was trained for; others run and mean little."""
-    backbone: str = "QwenImageTransformer2DModel"
+    backbone: str = QWEN.transformer
     """diffusers' class of its transformer."""
     gigabytes: float | None = None
     """Size of its files, None when nobody has counted."""
+    gated: bool = False
+    """Whether the hub wants an account that has accepted the conditions on the model's page."""
 
     @property
     def files(self) -> tuple[str, ...]:
         """What its folder holds."""
+        if self.backbone == FLUX.transformer:
+            return FLUX_FILES
         return FILES if self.kind == "embedded" else HUB_FILES
+
+    @property
+    def fetch(self) -> str:
+        """The command that fetches a hub model, and what has to come before it."""
+        first = (
+            f"accept the conditions on the hub's page of {self.repo}, `hf auth login`, then "
+            if self.gated
+            else ""
+        )
+        # FLUX's repositories hold the weights a second time, as single files beside the folders.
+        only = " --include model_index.json --include '*/*'" if self.backbone == FLUX.transformer else ""
+        return f"{first}`hf download {self.repo}{only}`"
 
     @property
     def where(self) -> str:
         """Where it was found on this machine, or how to get it; asks no network."""
         found = self.path if self.path is not None else cached_snapshot(self)
         if found is None or not (found / "model_index.json").is_file():
-            return self.remedy if self.repo is None else f"not here; `hf download {self.repo}` fetches it"
+            return self.remedy if self.repo is None else f"not here; {self.fetch} fetches it"
         return {"embedded": "embedded", "hub": "hub cache", "folder": "folder"}[self.kind] + f": {found}"
 
     @property
@@ -54,7 +71,7 @@ class ModelEntry:
         if self.kind == "embedded":
             return "restore the weights/ folder of acetate (install the package again, or `git checkout -- weights`)"
         if self.repo is not None:
-            return f"fetch the model again with `hf download {self.repo}`"
+            return f"fetch the model again: {self.fetch}"
         return "copy the whole model folder again"
 
     @property
@@ -84,9 +101,34 @@ MODELS: dict[str, ModelEntry] = {
         tasks=("decompose",),
         gigabytes=57.7,
     ),
+    "black-forest-labs/FLUX.1-dev": ModelEntry(
+        name="black-forest-labs/FLUX.1-dev",
+        kind="hub",
+        repo="black-forest-labs/FLUX.1-dev",
+        licence="FLUX.1 [dev] Non-Commercial",
+        summary="12 billion parameters, guidance-distilled; needs --transparency, and the LoRA that belongs to it",
+        tasks=FLUX.tasks,
+        backbone=FLUX.transformer,
+        gigabytes=33.7,
+        gated=True,
+    ),
+    "black-forest-labs/FLUX.1-schnell": ModelEntry(
+        name="black-forest-labs/FLUX.1-schnell",
+        kind="hub",
+        repo="black-forest-labs/FLUX.1-schnell",
+        licence="Apache-2.0",
+        summary="12 billion parameters, 4 steps, no guidance; needs --transparency, and a LoRA that belongs to it",
+        tasks=FLUX.tasks,
+        backbone=FLUX.transformer,
+        gigabytes=33.7,
+        gated=True,
+    ),
 }
 HUB_FILES = ("model_index.json", *(f"{part}/*" for part in (
     "transformer", "vae", "text_encoder", "tokenizer", "processor", "scheduler"
+)))  # fmt: skip
+FLUX_FILES = ("model_index.json", *(f"{part}/*" for part in (
+    "transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"
 )))  # fmt: skip
 FILES = (*(name for name in HUB_FILES if not name.startswith("processor")), "frame_embedding/*")
 
@@ -117,8 +159,8 @@ def _no_model(path: Path) -> str:
     """What a folder without model_index.json is, as far as its file names tell, and what to give instead."""
     if (path / "pytorch_lora_weights.safetensors").is_file() or (path / "adapter_config.json").is_file():
         return (
-            f"{path} is a LoRA, not a model: it has no model_index.json; give the model's folder, and lay the LoRA over it "
-            "in Python with pipeline.load_lora_weights."
+            f"{path} is a LoRA, not a model: it has no model_index.json; give the model's folder, and the LoRA beside it "
+            "with --lora (in Python loras=[...])."
         )
     if (path / "config.json").is_file():
         return (
@@ -166,13 +208,13 @@ def _download(entry: ModelEntry, allowed: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     how = (
-        f"run `hf download {entry.repo}` where there is a network, or give the model's folder by its path; "
+        f"run {entry.fetch} where there is a network, or give the model's folder by its path; "
         f"`{DEFAULT_MODEL}` needs no download"
     )
     if not allowed or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         raise InputError(f"{entry.name} is not on this machine and downloads are off: {how}.")
     try:
-        return Path(snapshot_download(entry.repo, revision=entry.revision, allow_patterns=list(HUB_FILES)))
+        return Path(snapshot_download(entry.repo, revision=entry.revision, allow_patterns=list(entry.files)))
     # The hub's client raises from several libraries (HTTP, TLS, its own); whichever it is, the user needs the model.
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -35,6 +35,7 @@ from .arguments import CALLBACK_TENSORS, CallArguments, check_layers
 from .engine import Engine
 from .inputs import make_jobs
 from .jobs import Canvas
+from .model_name import ModelName
 from .modulation_option import ModulationOption
 from .outputs import LayersOutput
 from .prompts import Prompts, collect_prompts
@@ -57,7 +58,7 @@ STORED = (
 )
 
 
-class LayersPipeline(ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMixin):
+class LayersPipeline(ModelName, ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMixin):
     """The parts of a layered model. Use the pipeline of a task, such as ``ImageToLayersPipeline``.
 
     The numbers are stored in model_index.json: ``default_resolution`` (square root of the working area in
@@ -111,8 +112,6 @@ class LayersPipeline(ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMix
             transparent_fill=transparent_fill,
             keep_whole=keep_whole,
         )
-        self.model_name: str | None = None
-        self.model_revision: str | None = None
         self._backbone: QwenBackbone | None = None
         self._captioner: QwenCaptioner | None = None
         self.residency: Residency | None = None
@@ -137,7 +136,9 @@ class LayersPipeline(ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMix
     @classmethod
     def from_components(cls, parts: Components) -> Self:
         """The pipeline over parts that are loaded already; the stored settings come from the model's
-        folder."""
+        folder. Raises InputError for parts of another family."""
+        if not isinstance(parts.backbone, QwenBackbone):
+            raise InputError(f"{parts.entry.name} is no Qwen-Image model; {cls.__name__} runs those only.")
         stored = cls.load_config(str(parts.entry.path)) if parts.entry.path is not None else {}
         pipeline = cls(
             scheduler=parts.scheduler,
@@ -186,14 +187,6 @@ class LayersPipeline(ModulationOption, DiffusionPipeline, QwenImageLoraLoaderMix
             revision = f"{self.name}@{self.model_revision}"
             found = self._captioner = QwenCaptioner(self.processor, self.text_encoder, revision=revision)
         return found
-
-    @property
-    def name(self) -> str | None:
-        """The model's name without the folders of this machine, which are nobody else's business."""
-        path = self.config.get("_name_or_path")
-        if self.model_name is not None or not path:
-            return self.model_name
-        return os.path.basename(os.path.abspath(path)) if os.path.isdir(path) else str(path)
 
     @property
     def cell(self) -> int:

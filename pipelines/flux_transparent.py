@@ -10,7 +10,6 @@ Differs: one sampler for both. It knows one layer; boxes and stacks are RegionLa
 
 from __future__ import annotations
 
-import threading
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,14 +22,11 @@ from ..models.backbones.flux import FluxBackbone
 from ..models.codecs import Codec, KLRGBACodec, LayerDiffuseCodec
 from ..models.codecs.layerdiffuse import LatentOffsetEncoder, TransparentUNet
 from ..models.layout import Layout
-from .arguments import recorded
-from .flux_base import CELL, FluxParts
-from .guidance import Guidance
+from .flux_arguments import FluxArguments
+from .flux_base import FluxParts
 from .images import ImageLike, fit_to, read_images, to_tensor
-from .noise import draw_noise, noise_sources
-from .outputs import LayersOutput, as_output, check_output_type, joined, make_document
-from .revise import mix
-from .schedule import flux_mu, make_schedule
+from .outputs import LayersOutput
+from .sizes import FLUX_CELL, flux_canvas
 
 
 class FluxTransparentImagePipeline(FluxParts):
@@ -43,6 +39,9 @@ class FluxTransparentImagePipeline(FluxParts):
         "transparent_decoder",
         "offset_encoder",
     ]
+    task = "transparent"
+    published_steps, published_scale, published_guidance = 50, 1.0, 3.5
+    published_strength: ClassVar[float] = 0.8
 
     def __init__(
         self,
@@ -58,14 +57,11 @@ class FluxTransparentImagePipeline(FluxParts):
         augmented: bool = True,
     ) -> None:
         super().__init__()
-        if transparent_decoder is None and int(vae.config.out_channels) != 4:
-            raise InputError(
-                f"The VAE makes {vae.config.out_channels} channels, so the layer would have no alpha; give LayerDiffuse's "
-                "transparent_decoder, or a VAE of 4 channels."
-            )
-        self.register_modules(
+        self.register(
+            transparent_decoder,
+            "LayerDiffuse's transparent_decoder",
+            vae,
             scheduler=scheduler,
-            vae=vae,
             transformer=transformer,
             text_encoder=text_encoder,
             tokenizer=tokenizer,
@@ -91,89 +87,50 @@ class FluxTransparentImagePipeline(FluxParts):
         prompt: str | None = None,
         *,
         image: ImageLike | None = None,
-        strength: float = 0.8,
-        negative_prompt: str = "",
-        height: int = 1024,
-        width: int = 1024,
-        num_inference_steps: int = 50,
-        true_cfg_scale: float = 1.0,
-        guidance_scale: float = 3.5,
-        seed: int | None = None,
-        generator: torch.Generator | None = None,
-        latents: torch.Tensor | None = None,
-        prompt_embeds: torch.Tensor | None = None,
-        pooled_prompt_embeds: torch.Tensor | None = None,
-        negative_prompt_embeds: torch.Tensor | None = None,
-        negative_pooled_prompt_embeds: torch.Tensor | None = None,
-        max_sequence_length: int = 512,
-        output_type: str = "document",
-        return_dict: bool = True,
-        cancel: threading.Event | None = None,
+        strength: float | None = None,
+        **arguments: Any,
     ) -> LayersOutput | tuple[list[Any]]:
         """Makes one layer.
 
-        image: a picture to start from, resized to the canvas; strength: the share of the steps that changes it, in (0, 1].
-        height, width: multiples of 16. guidance_scale: told to a guidance-distilled transformer; true_cfg_scale above 1
-        runs the negative branch too. latents: initial noise (C, h, w).
+        image: a picture to start from, resized to the canvas; strength: the share of the steps that changes it, in (0, 1],
+        by default 0.8.
+
+        arguments: see :class:`~acetate.pipelines.flux_arguments.FluxArguments`; by default 50 steps, guidance 3.5 told to
+        dev, no negative branch.
 
         Returns LayersOutput with one layer, or (images,) with return_dict False. Raises InputError for what cannot be used,
         Cancelled when stopped.
         """
-        check_output_type(output_type)
-        self.check_size(width, height)
-        layout = Layout.one_layer(height // CELL, width // CELL)
-        backbone = FluxBackbone(self.transformer, guidance=guidance_scale)
-        guidance = Guidance(scale=true_cfg_scale, renormalise=False)
-        conditions = self.conditions(
-            guidance,
-            (prompt, prompt_embeds, pooled_prompt_embeds),
-            (negative_prompt, negative_prompt_embeds, negative_pooled_prompt_embeds),
-            max_sequence_length,
+        call = FluxArguments(**arguments)
+        if image is None and strength is not None:
+            raise InputError("strength changes a picture; give one as image.")
+        picture = None if image is None else _one_picture(image)
+        aspect = None if picture is None else (picture.shape[1], picture.shape[0])
+        width, height = flux_canvas(call.width, call.height, aspect)
+        given = None
+        if picture is not None and self.transparent_decoder is not None and self.offset_encoder is None:
+            raise InputError(
+                "There is no offset encoder, so LayerDiffuse cannot start from a picture; give the published "
+                "TransparentVAE, which holds both, or leave the picture out."
+            )
+        if picture is not None:
+            pixels = to_tensor(fit_to(picture, width, height))[None].to(self._execution_device)
+            given = self.codec.encode(pixels)
+            strength = self.published_strength if strength is None else strength
+        return self.run_call(
+            prompt,
+            call,
+            Layout.one_layer(height // FLUX_CELL, width // FLUX_CELL),
+            given=given,
+            strength=1.0 if strength is None else strength,
+            facts={"strength": strength},
         )
-        shape = (1, backbone.capabilities.latent_channels, 2 * layout.height, 2 * layout.width)
-        source = noise_sources(seed, generator, 1, 1)[0]
-        noise = draw_noise(source, shape) if latents is None else latents.float()[None]
-        if tuple(noise.shape) != shape:
-            raise InputError(f"latents must have shape {shape[1:]}; got {tuple(noise.shape[1:])}.")
-        mu = flux_mu(self.scheduler.config, layout.num_noisy_tokens)
-        schedule = make_schedule(self.scheduler.config, num_inference_steps, 0, mu=mu)
-        codec, device = self.codec, self._execution_device
-        start = backbone.pack(noise.to(device))
-        if image is not None:
-            schedule = schedule.tail(strength)
-            pixels = to_tensor(fit_to(_one_picture(image), width, height))[None].to(device)
-            start = mix(backbone.pack(codec.encode(pixels)), start, float(schedule.sigmas[0]))
-        tokens = self.sampled(backbone, layout, start, conditions, schedule, guidance, cancel)
-        made = backbone.unpack(tokens, layout.height, layout.width)
-        if output_type == "latent":
-            output = LayersOutput(images=[made])
-        else:
-            shown = as_output(codec.decode(made).float()[0].cpu(), output_type)
-            output = LayersOutput(images=[joined([shown], output_type)])
-            if output_type in ("document", "pil"):
-                facts = {
-                    "steps": num_inference_steps,
-                    "guidance": true_cfg_scale,
-                    "distilled_guidance": guidance_scale,
-                    "strength": None if image is None else strength,
-                    "height": height,
-                    "width": width,
-                }
-                metadata = recorded({"seed": source.seed, "prompt": prompt, "arguments": recorded(facts)})
-                output.documents = [
-                    make_document(
-                        [shown],
-                        layer_prompts=[prompt],
-                        boxes=None,
-                        seed=source.seed,
-                        model=None,
-                        revision=None,
-                        metadata=metadata,
-                        lowest=1,
-                    )
-                ]
-        self.maybe_free_model_hooks()
-        return output if return_dict else (output.images,)
+
+    def pixels(self, frames: torch.Tensor, layout: Layout) -> torch.Tensor:
+        return self.codec.decode(frames)
+
+    def frame_latents(self, backbone: FluxBackbone, tokens: torch.Tensor, layout: Layout) -> torch.Tensor:
+        return backbone.unpack(tokens, layout.height, layout.width)
 
 
 def _one_picture(image: ImageLike) -> np.ndarray:

@@ -11,7 +11,6 @@ Without weights trained for it the result means nothing.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -19,18 +18,15 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..errors import InputError
 from ..models.backbones.flux import FluxBackbone
 from ..models.codecs import KLRGBACodec, RegionDecoder
 from ..models.frame_embedding import LayerEmbedding
 from ..models.layout import Frame, Layout
-from .arguments import check_layers, recorded
-from .flux_base import CELL, FluxParts
-from .guidance import Guidance
-from .noise import draw_noise, noise_sources
-from .outputs import LayersOutput, as_output, check_output_type, clear_outside, joined, make_document
-from .schedule import flux_mu, make_schedule
-from .sizes import Box, check_boxes, token_box
+from .arguments import check_layers
+from .flux_arguments import FluxArguments
+from .flux_base import FluxParts
+from .outputs import LayersOutput
+from .sizes import FLUX_CELL, Box, check_boxes, flux_canvas, token_box
 
 MAX_LAYERS = 51  # ART's layer embedding has 52 rows, one of them the whole picture's
 
@@ -42,7 +38,13 @@ class RegionLayersPipeline(FluxParts):
     """
 
     model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae->region_decoder"
-    _optional_components: ClassVar[list[str]] = [*FluxParts._optional_components, "layer_embedding", "region_decoder"]
+    _optional_components: ClassVar[list[str]] = [
+        *FluxParts._optional_components,
+        "layer_embedding",
+        "region_decoder",
+    ]
+    task = "generate"
+    published_steps, published_scale, published_guidance = 28, 3.5, 4.0
 
     def __init__(
         self,
@@ -57,14 +59,11 @@ class RegionLayersPipeline(FluxParts):
         region_decoder: RegionDecoder | None = None,
     ) -> None:
         super().__init__()
-        if region_decoder is None and int(vae.config.out_channels) != 4:
-            raise InputError(
-                f"The VAE makes {vae.config.out_channels} channels, so layers would have no alpha; give a "
-                "region_decoder, or a VAE of 4 channels."
-            )
-        self.register_modules(
+        self.register(
+            region_decoder,
+            "a region_decoder",
+            vae,
             scheduler=scheduler,
-            vae=vae,
             transformer=transformer,
             text_encoder=text_encoder,
             tokenizer=tokenizer,
@@ -80,92 +79,41 @@ class RegionLayersPipeline(FluxParts):
         prompt: str | None = None,
         *,
         boxes: Sequence[Sequence[int] | None],
-        negative_prompt: str = "",
-        height: int = 1024,
-        width: int = 1024,
-        num_inference_steps: int = 28,
-        true_cfg_scale: float = 3.5,
-        guidance_scale: float = 4.0,
-        batch_guidance: bool = False,
-        seed: int | None = None,
-        generator: torch.Generator | None = None,
-        latents: torch.Tensor | None = None,
-        prompt_embeds: torch.Tensor | None = None,
-        pooled_prompt_embeds: torch.Tensor | None = None,
-        negative_prompt_embeds: torch.Tensor | None = None,
-        negative_pooled_prompt_embeds: torch.Tensor | None = None,
-        max_sequence_length: int = 512,
-        output_type: str = "document",
-        return_dict: bool = True,
-        cancel: threading.Event | None = None,
+        **arguments: Any,
     ) -> LayersOutput | tuple[list[Any]]:
         """Makes one stack of layers.
 
         prompt: the whole picture. boxes: one per layer, bottom to top, pixels (x0, y0, x1, y1); the first is None, the
-        background; at most 51. height, width: multiples of 16. true_cfg_scale: 1 runs no negative branch.
-        guidance_scale: told to a guidance-distilled transformer. latents: initial noise (layers + 1, C, h, w), the
-        whole picture first.
+        background; at most 51.
+
+        arguments: see :class:`~acetate.pipelines.flux_arguments.FluxArguments`; by default 28 steps, true_cfg_scale 3.5
+        and guidance 4 told to dev.
 
         Returns LayersOutput with one result, or (images,) with return_dict False; "latent" gives normalised latents,
         outside of boxes those of grey. Raises InputError for what cannot be used, Cancelled when stopped.
         """
-        check_output_type(output_type)
-        layers = len(boxes)
+        call = FluxArguments(**arguments)
+        layers, (width, height) = len(boxes), flux_canvas(call.width, call.height)
         check_layers(layers, MAX_LAYERS)
-        self.check_size(width, height)
         pixel_boxes = check_boxes(boxes, layers, width, height) or (None,) * layers
-        tokens_of = [None if box is None else token_box(box, CELL) for box in pixel_boxes]
-        layout = Layout.text_to_layers(height // CELL, width // CELL, layers, tokens_of)
-        device = self._execution_device
-        backbone = FluxBackbone(self.transformer, self.layer_embedding, guidance=guidance_scale)
-        guidance = Guidance(scale=true_cfg_scale, renormalise=False, batched=batch_guidance)
-        conditions = self.conditions(
-            guidance,
-            (prompt, prompt_embeds, pooled_prompt_embeds),
-            (negative_prompt, negative_prompt_embeds, negative_pooled_prompt_embeds),
-            max_sequence_length,
+        cells = [None if box is None else token_box(box, FLUX_CELL) for box in pixel_boxes]
+        return self.run_call(
+            prompt,
+            call,
+            Layout.text_to_layers(height // FLUX_CELL, width // FLUX_CELL, layers, cells),
+            boxes=pixel_boxes,
+            embedding=self.layer_embedding,
+            facts={"boxes": [None if box is None else list(box) for box in pixel_boxes]},
         )
-        channels = backbone.capabilities.latent_channels
-        shape = (layers + 1, channels, 2 * layout.height, 2 * layout.width)
-        source = noise_sources(seed, generator, 1, 1)[0]
-        noise = draw_noise(source, shape) if latents is None else latents.float()
-        if tuple(noise.shape) != shape:
-            raise InputError(f"latents must have shape {shape}; got {tuple(noise.shape)}.")
-        packed = backbone.pack(noise.to(device))
-        start = [layout.crop(packed[i : i + 1], frame) for i, frame in enumerate(layout.frames)]
-        mu = flux_mu(self.scheduler.config, layout.num_noisy_tokens)
-        schedule = make_schedule(self.scheduler.config, num_inference_steps, 0, mu=mu)
-        tokens = self.sampled(backbone, layout, torch.cat(start, 1), conditions, schedule, guidance, cancel)
-        frames = self._latents(backbone, tokens, layout)
-        if output_type == "latent":
-            images: Any = frames[1:]
-            output = LayersOutput(images=[images], composites=[frames[0]])
-        else:
-            pixels = self._decode(frames, layout)
-            pairs = zip(pixels, (None, *pixel_boxes), strict=True)
-            pixels = torch.cat([clear_outside(one[None], box) for one, box in pairs])
-            shown = [as_output(one, output_type) for one in pixels.cpu()]
-            images = joined(shown[1:], output_type)
-            output = LayersOutput(images=[images], composites=[shown[0]])
-            if output_type in ("document", "pil"):
-                facts = {
-                    "boxes": [None if box is None else list(box) for box in pixel_boxes],
-                    "steps": num_inference_steps,
-                    "guidance": true_cfg_scale,
-                    "distilled_guidance": guidance_scale,
-                    "height": height,
-                    "width": width,
-                }
-                output.documents = [self._document(shown[1:], pixel_boxes, source.seed, prompt, facts)]
-        self.maybe_free_model_hooks()
-        return output if return_dict else (output.images,)
 
-    def _latents(self, backbone: FluxBackbone, tokens: torch.Tensor, layout: Layout) -> torch.Tensor:
-        """(frames, C, h, w) normalised; outside of boxes the latents of mid grey."""
+    def frame_latents(self, backbone: FluxBackbone, tokens: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """Outside of boxes the latents of mid grey."""
         grey: Any = 0.0
         if any(frame.box is not None for frame in layout.frames):
             channels = int(self.vae.config.in_channels)
-            canvas = torch.zeros(1, channels, layout.height * CELL, layout.width * CELL, device=tokens.device)
+            canvas = torch.zeros(
+                1, channels, layout.height * FLUX_CELL, layout.width * FLUX_CELL, device=tokens.device
+            )
             mode = self.vae.encode(canvas.to(self.vae.dtype)).latent_dist.mode().float()
             scale, shift = self.normalisation
             grey = backbone.pack(scale * (mode - shift))
@@ -175,16 +123,15 @@ class RegionLayersPipeline(FluxParts):
         ]
         return backbone.unpack(torch.cat(parts), layout.height, layout.width)
 
-    def _decode(self, frames: torch.Tensor, layout: Layout) -> torch.Tensor:
-        """(frames, 4, H, W) in [-1, 1]; the picture and the background opaque."""
+    def pixels(self, frames: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """The picture and the background opaque, all layers decoded together."""
         if self.region_decoder is None:
             pixels = KLRGBACodec(self.vae, one_at_a_time=True).decode(frames)
             pixels[:2, 3] = 1
             return pixels
         scale, shift = self.normalisation
         raw = frames / scale + shift
-        full = [self.vae.decode(one[None].to(self.vae.dtype), return_dict=False)[0].float() for one in raw[:2]]
-        opaque = torch.cat([torch.cat([one, torch.ones_like(one[:, :1])], 1) for one in full])
+        opaque = torch.cat([self._opaque(one) for one in raw[:2]])
         finer = Layout(
             height=2 * layout.height,
             width=2 * layout.width,
@@ -196,18 +143,16 @@ class RegionLayersPipeline(FluxParts):
         seen = self.region_decoder(raw.to(self.region_decoder.dtype), finer).float()
         return torch.cat([opaque, seen[2:]]).clamp(-1, 1)
 
-    def _document(
-        self, pictures: list[Any], boxes: Sequence[Box | None], seed: int | None, prompt: str | None, facts: dict[str, Any]
-    ) -> Any:
-        return make_document(
-            pictures,
-            layer_prompts=[],
-            boxes=boxes,
-            seed=seed,
-            model=None,
-            revision=None,
-            metadata=recorded({"seed": seed, "prompt": prompt, "arguments": recorded(facts)}),
-        )
+    def preview_pixels(self, frames: torch.Tensor, layout: Layout, place: int) -> torch.Tensor:
+        if self.region_decoder is None or place > 1:
+            return super().preview_pixels(frames, layout, place)
+        scale, shift = self.normalisation
+        return self._opaque(frames[place] / scale + shift)[0].clamp(-1, 1)
+
+    def _opaque(self, raw: torch.Tensor) -> torch.Tensor:
+        """(1, 4, H, W) of raw latents (C, h, w), through the RGB VAE."""
+        shown = self.vae.decode(raw[None].to(self.vae.dtype), return_dict=False)[0].float()
+        return torch.cat([shown, torch.ones_like(shown[:, :1])], 1)
 
 
 def _doubled(box: Box) -> Box:

@@ -10,6 +10,10 @@ from ..errors import InputError
 Box = tuple[int, int, int, int]
 
 MAX_SIDE = 4096
+FLUX_CELL = 16
+"""Pixels along each side of a token of FLUX."""
+FLUX_SIDE = 1024
+"""Pixels along each side of FLUX's canvas where nobody says otherwise."""
 
 
 def bucket_size(width: int, height: int, resolution: int, multiple: int = 32) -> tuple[int, int]:
@@ -65,6 +69,29 @@ def check_canvas(width: int, height: int) -> None:
     for name, value in (("width", width), ("height", height)):
         if not 1 <= value <= MAX_SIDE:
             raise InputError(f"The {name} must lie between 1 and {MAX_SIDE} pixels; got {value}.")
+
+
+def flux_canvas(
+    width: int | None, height: int | None, aspect: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """(width, height) of a canvas for FLUX in pixels, as asked; what is left open is 1024, or follows ``aspect``, the size
+    of a picture. Raises InputError for sizes that are no whole tokens or too large."""
+    if aspect is not None and (width is None or height is None):
+        return working_size(
+            *aspect,
+            resolution=FLUX_SIDE,
+            multiple=FLUX_CELL,
+            cell=FLUX_CELL,
+            wanted_height=height,
+            wanted_width=width,
+        )
+    width, height = FLUX_SIDE if width is None else width, FLUX_SIDE if height is None else height
+    for name, side in (("width", width), ("height", height)):
+        if side % FLUX_CELL or not FLUX_CELL <= side <= MAX_SIDE:
+            raise InputError(
+                f"The {name} must be a multiple of {FLUX_CELL} between {FLUX_CELL} and {MAX_SIDE}; got {side}."
+            )
+    return width, height
 
 
 def check_boxes(

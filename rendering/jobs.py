@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..api import MAX_LAYERS, check_run
 from ..errors import InputError
 from ..layers.edit import parse_operation
 from ..layers.io.formats import FORMATS, choose_format
 from ..models.registry import DEFAULT_MODEL
 from ..pipelines.sizes import check_canvas
+from ..run import MAX_LAYERS, check_run
 from .fields import parse_size
 from .places import check_id
 

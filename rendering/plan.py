@@ -14,11 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..api import check_layers
 from ..errors import InputError
 from ..models.folder import fingerprint, read_json
 from ..models.registry import locate, resolve
 from ..pipelines.sizes import check_boxes
+from ..run import check_layers
 from .fields import FIELDS, from_row
 from .inputs import hash_input, measure
 from .jobs import MADE_BY_MODEL, Job, LayerWish, parse_job, uses

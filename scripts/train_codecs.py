@@ -95,7 +95,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument(
-        "--rgb", type=float, default=0.3, help="share of the time for the RGB VAE that both start from (0: random)"
+        "--rgb",
+        type=float,
+        default=0.3,
+        help="share of the time for the RGB VAE that both start from (0: random)",
     )
     parser.add_argument("--width", type=int, default=8, help="channels of the VAE's finest level")
     parser.add_argument("--device", default="cpu")
@@ -104,7 +107,9 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rehearse", action="store_true", help="two minutes from a random VAE, to see that all works")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="two minutes from a random VAE, to see that all works"
+    )
     args = parser.parse_args()
     seconds, rgb = (120.0, 0.0) if args.rehearse else (60 * args.minutes, args.rgb)
     torch.set_num_threads(args.threads)

@@ -9,8 +9,6 @@ is bit-identical to what FluxPipeline asks for. It knows tokens and layouts; not
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,15 +18,14 @@ from ...errors import InputError
 from ..attention import check_masks
 from ..frame_embedding import AddedEmbedding
 from ..layout import Layout
-from ..modulation import find_table
 from ..text import TextFeatures
+from .adapter import Adapter
 from .base import Capabilities
-from .packing import pack_latents, unpack_latents
 
 PATCH = 2  # FLUX packs 2 x 2 latents outside of the transformer; its own patch_size is 1
 
 
-class FluxBackbone:
+class FluxBackbone(Adapter):
     """``guidance``: what a guidance-distilled transformer (dev) is told; one without (schnell) is told nothing. True
     guidance with two branches is the sampler's and goes with either.
 
@@ -39,18 +36,9 @@ class FluxBackbone:
     def __init__(
         self, transformer: Any, frame_embedding: AddedEmbedding | None = None, *, guidance: float = 3.5
     ) -> None:
-        self.transformer = transformer
-        self.frame_embedding = frame_embedding
+        super().__init__(transformer, frame_embedding, PATCH)
         self.guidance = guidance
-        self.patch_size = PATCH
-        self._layouts: list[Layout] = []
         self._ids: dict[tuple[Layout, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
-        width = self.capabilities.hidden_size
-        if frame_embedding is not None and frame_embedding.config["dim"] != width:
-            raise InputError(
-                f"The frame embedding has width {frame_embedding.config['dim']}, but the transformer works at {width}; "
-                "use the frame_embedding folder that belongs to this transformer."
-            )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -74,39 +62,14 @@ class FluxBackbone:
         )
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The dtype the transformer computes in (outside autocast)."""
-        return self.transformer.dtype
+    def patch_embedding(self) -> nn.Module:
+        return self.transformer.x_embedder
 
     @property
     def channel_condition(self) -> bool:
         """Whether the clean frame goes in on the channels."""
         config = self.transformer.config
         return config.in_channels == 2 * (config.out_channels or config.in_channels)
-
-    @contextmanager
-    def installed(self, layout: Layout) -> Iterator[None]:
-        """The frame embedding of ``layout`` while open; inside another installed() the inner layout counts."""
-        self._layouts.append(layout)
-        embedding = self.frame_embedding
-        outermost = len(self._layouts) == 1
-        try:
-            with (
-                embedding.installed(self.transformer.x_embedder, lambda: self._layouts[-1])
-                if embedding is not None and outermost
-                else nullcontext()
-            ):
-                yield
-        finally:
-            self._layouts.pop()
-
-    def cache_context(self, name: str, **state: Any) -> AbstractContextManager[None]:
-        return self.transformer.cache_context(name, **state)
-
-    def expect_times(self, times: torch.Tensor) -> None:
-        table = find_table(self.transformer)
-        if table is not None:
-            table.expect(times)
 
     def ids(self, layout: Layout, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
         """(image (S, 3), text (T, 3)) float32 ids of a layout; the last eight layouts are remembered. FluxPipeline rounds
@@ -167,33 +130,12 @@ class FluxBackbone:
             )[0]
         return output[:, :noisy].to(tokens.dtype)
 
-    def pack(self, latents: torch.Tensor) -> torch.Tensor:
-        """(B, c, h, w) -> (B, (h/2)*(w/2), 4c), channels in the order (c, row in patch, column in patch)."""
-        return pack_latents(latents, PATCH)
-
-    def unpack(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """(B, height*width, 4c) -> (B, c, 2*height, 2*width)."""
-        return unpack_latents(tokens, height, width, PATCH)
-
     def _check(self, tokens: torch.Tensor, sigma: torch.Tensor, text: TextFeatures, layout: Layout) -> None:
-        batch, config = tokens.shape[0], self.transformer.config
+        config = self.transformer.config
         width = config.in_channels // (2 if self.channel_condition else 1)
-        expected = (batch, layout.num_image_tokens, width)
-        if tuple(tokens.shape) != expected:
-            raise ValueError(f"tokens are {tuple(tokens.shape)}, the layout needs {expected}")
-        if tuple(sigma.shape) != (batch,):
-            raise ValueError(f"sigma is {tuple(sigma.shape)}, one value per sample is needed: ({batch},)")
-        if text.batch_size != batch:
-            raise InputError(f"{text.batch_size} prompts were given for a batch of {batch}.")
-        for name, found, wanted in (
-            ("prompt", text.embeds.shape[2], config.joint_attention_dim),
-            ("pooled prompt", None if text.pooled is None else text.pooled.shape[1], config.pooled_projection_dim),
-        ):
-            if found != wanted:
-                raise InputError(
-                    f"The {name} embeddings have width {found}, but the transformer takes {wanted}; encode the prompt "
-                    "with this model's own text encoders."
-                )
+        self.check_batch(tokens, sigma, text, layout, width)
+        pooled = None if text.pooled is None else text.pooled.shape[1]
+        self.check_width("pooled prompt", pooled, config.pooled_projection_dim)
         if self.channel_condition and 2 * layout.num_noisy_tokens != layout.num_image_tokens:
             raise InputError(
                 "This transformer (Depth, Canny) sees its condition on the channels: give it layouts with one clean frame "

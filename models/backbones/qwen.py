@@ -8,28 +8,26 @@ layouts; not schedules, guidance, prompts' words or pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from ...errors import InputError
 from ..attention import check_masks
 from ..frame_embedding import FrameEmbedding
 from ..layout import Layout
-from ..modulation import find_table
 from ..text import TextFeatures
+from .adapter import Adapter
 from .base import Capabilities
-from .packing import pack_latents, unpack_latents
 from .qwen_rope import Frequencies, LayoutFrequencies
 
 _ABSENT = object()
 
 
-class QwenBackbone:
-    """One adapter per transformer; several layouts may be installed one inside the other. ``frequencies`` are what the
-    attention processors get for a layout, the stock complex ones by default.
+class QwenBackbone(Adapter):
+    """One adapter per transformer. ``frequencies`` are what the attention processors get for a layout, the stock complex
+    ones by default.
 
     Raises InputError when the frame embedding's width is not the transformer's.
     """
@@ -41,20 +39,11 @@ class QwenBackbone:
         *,
         frequencies: LayoutFrequencies | None = None,
     ) -> None:
-        self.transformer = transformer
-        self.frame_embedding = frame_embedding
-        self.patch_size = int(transformer.config.patch_size)
         if frequencies is None:
             layered = bool(transformer.config.use_layer3d_rope)
             frequencies = LayoutFrequencies(transformer.pos_embed, layer_axis=layered)
         self._frequencies = frequencies
-        self._layouts: list[Layout] = []
-        width = self.capabilities.hidden_size
-        if frame_embedding is not None and frame_embedding.config["dim"] != width:
-            raise InputError(
-                f"The frame embedding has width {frame_embedding.config['dim']}, but the transformer works at {width}; "
-                "use the frame_embedding folder that belongs to this transformer."
-            )
+        super().__init__(transformer, frame_embedding, int(transformer.config.patch_size))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -76,32 +65,12 @@ class QwenBackbone:
         return self.transformer.transformer_blocks
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The dtype the transformer computes in (outside autocast)."""
-        return self.transformer.dtype
-
-    @contextmanager
-    def installed(self, layout: Layout) -> Iterator[None]:
-        """Positions and frame embedding of ``layout`` while open; on leaving, also by an exception, the transformer is
-        exactly as found. Inside another installed() the inner layout counts until it closes."""
-        self._layouts.append(layout)
-        try:
-            with self._hooked() if len(self._layouts) == 1 else nullcontext():
-                yield
-        finally:
-            self._layouts.pop()
+    def patch_embedding(self) -> nn.Module:
+        return self.transformer.img_in
 
     def frequencies(self, layout: Layout, device: torch.device | str = "cpu") -> Frequencies:
         """Rotary frequencies (image (S, D/2), text (T, D/2)) complex64 of a layout, from a bounded cache."""
         return self._frequencies(layout, device)
-
-    def cache_context(self, name: str, **state: Any) -> AbstractContextManager[None]:
-        return self.transformer.cache_context(name, **state)
-
-    def expect_times(self, times: torch.Tensor) -> None:
-        table = find_table(self.transformer)
-        if table is not None:
-            table.expect(times)
 
     def velocity(
         self,
@@ -118,10 +87,10 @@ class QwenBackbone:
         of ``text`` replace those of ``layout``. Returns (B, layout.num_noisy_tokens, C) in the dtype of ``tokens``.
         ``attention_kwargs`` goes to the attention processors ("scale": LoRA strength). Gradients flow.
         """
-        batch = self._check(tokens, sigma, text, layout)
+        config = self.transformer.config
+        batch = self.check_batch(tokens, sigma, text, layout, config.in_channels)
         if text.mask is not None:
             check_masks(self.transformer, tokens.device)
-        config = self.transformer.config
         clean = layout.num_image_tokens - layout.num_noisy_tokens
         extra = None
         if config.use_additional_t_cond:
@@ -144,16 +113,9 @@ class QwenBackbone:
             )[0]
         return output[:, layout.noisy_slice].to(tokens.dtype)
 
-    def pack(self, latents: torch.Tensor) -> torch.Tensor:
-        """(B, c, h, w) -> (B, (h/p)*(w/p), c*p*p), channels in the order (c, row in patch, column in patch)."""
-        return pack_latents(latents, self.patch_size)
-
-    def unpack(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """(B, height*width, c*p*p) -> (B, c, height*p, width*p)."""
-        return unpack_latents(tokens, height, width, self.patch_size)
-
     @contextmanager
-    def _hooked(self) -> Iterator[None]:
+    def hooked(self) -> Iterator[None]:
+        """The positions of the layout in the place of the stock ones."""
         module = self.transformer.pos_embed
         found = module.__dict__.get("forward", _ABSENT)
 
@@ -162,33 +124,10 @@ class QwenBackbone:
 
         # Replacing the instance's forward, not adding a hook, keeps the stock one (and its endless caches) from running.
         module.forward = forward
-        embedding = self.frame_embedding
-        added = (
-            nullcontext()
-            if embedding is None
-            else embedding.installed(self.transformer.img_in, lambda: self._layouts[-1])
-        )
         try:
-            with added:
-                yield
+            yield
         finally:
             if found is _ABSENT:
                 del module.forward
             else:
                 module.forward = found
-
-    def _check(self, tokens: torch.Tensor, sigma: torch.Tensor, text: TextFeatures, layout: Layout) -> int:
-        batch = tokens.shape[0]
-        expected = (batch, layout.num_image_tokens, self.transformer.config.in_channels)
-        if tuple(tokens.shape) != expected:
-            raise ValueError(f"tokens are {tuple(tokens.shape)}, the layout needs {expected}")
-        if tuple(sigma.shape) != (batch,):
-            raise ValueError(f"sigma is {tuple(sigma.shape)}, one value per sample is needed: ({batch},)")
-        if text.batch_size != batch:
-            raise InputError(f"{text.batch_size} prompts were given for a batch of {batch}.")
-        if text.embeds.shape[2] != self.transformer.config.joint_attention_dim:
-            raise InputError(
-                f"The prompt embeddings have width {text.embeds.shape[2]}, but the transformer takes "
-                f"{self.transformer.config.joint_attention_dim}; encode the prompt with this model's own text encoder."
-            )
-        return batch

@@ -124,6 +124,7 @@ def _step(config: str, layout: Layout, tokens: int, text: int, batch: int, dtype
 
     transformer = _shell(QwenImageTransformer2DModel, json.loads(config), dtype)
     half = int(transformer.config.attention_head_dim) // 2
+
     class Frequencies:
         max_position = 4096
 

@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..folder import (
-    EMBEDDED_ENCODER,
-    PROCESSOR_FILES,
-    QWEN_ENCODER,
-    TRANSFORMER_CLASS,
-    check_folder,
-    read_json,
-)
+from ..family import QWEN
+from ..folder import EMBEDDED_ENCODER, check_folder, read_json
+from ..folder_qwen import PROCESSOR_FILES, QWEN_ENCODER
 from ..inventory import (
     PUBLISHED_TRANSFORMER,
     PUBLISHED_VAE,
@@ -134,9 +129,9 @@ def folder_inventory(path: Path, name: str, remedy: str) -> Inventory:
     """The inventory of a model's folder, checked first, from its configs and the headers of its files. Raises InputError
     for a transformer of another class than Qwen-Image's."""
     transformer = read_json(path / "transformer" / "config.json", remedy)
-    if transformer.get("_class_name") != TRANSFORMER_CLASS:
+    if transformer.get("_class_name") != QWEN.transformer:
         raise InputError(
-            f"memory is planned for {TRANSFORMER_CLASS} so far, and {name} has a {transformer.get('_class_name')}: "
+            f"memory is planned for {QWEN.transformer} so far, and {name} has a {transformer.get('_class_name')}: "
             "leave memory out"
         )
     check_folder(path, remedy)
@@ -214,7 +209,7 @@ def count_parts(
     of a frame embedding."""
     import diffusers
 
-    shapes = expected_shapes(getattr(diffusers, TRANSFORMER_CLASS), transformer)
+    shapes = expected_shapes(getattr(diffusers, QWEN.transformer), transformer)
     first = {key: shape for key, shape in shapes.items() if (found := BLOCK.match(key)) and found[1] == "0"}
     block = {key: math.prod(shape) for key, shape in first.items() if not is_modulation(key)}
     modulation = {key: shape for key, shape in shapes.items() if is_modulation(key)}

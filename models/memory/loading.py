@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ..folder import TRANSFORMER_CLASS, read_json
+from ..family import QWEN
+from ..folder import read_json
 from ..modulation import FolderWeights, ModulationTable
 from .activations import dtype_of
 from .means import Means
@@ -35,7 +36,7 @@ class Holding:
         from accelerate import init_empty_weights
 
         with init_empty_weights(include_buffers=False):  # positions are no parameters: they are computed
-            model = getattr(diffusers, TRANSFORMER_CLASS).from_config(
+            model = getattr(diffusers, QWEN.transformer).from_config(
                 read_json(folder / "config.json", remedy)
             )
         if self.means.table:

@@ -37,5 +37,5 @@ def load_with_table(
         with safe_open(file, framework="pt") as handle:
             for key in wanted.intersection(handle.keys()):
                 value = handle.get_tensor(key).to(device, dtype, copy=True)
-                set_module_tensor_to_device(model, key, device, value=value)
+                set_module_tensor_to_device(model, key, device, value=value, dtype=dtype)
     return model.eval(), table

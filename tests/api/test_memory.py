@@ -37,7 +37,10 @@ def test_a_task_has_as_many_frames_as_its_layout() -> None:
 
 def test_the_size_is_the_models_for_pictures_and_as_asked_for_canvases() -> None:
     stored = {"default_resolution": 128, "size_multiple": 16, "default_steps": 10}
-    picture, canvas = work_of("decompose", stored, 2, (4000, 1000)), work_of("generate", stored, 2, (300, 200))
+    picture, canvas = (
+        work_of("decompose", stored, 2, (4000, 1000)),
+        work_of("generate", stored, 2, (300, 200)),
+    )
     assert (picture.width, picture.height, picture.steps) == (256, 64, 10)
     assert (canvas.width, canvas.height) == (300, 200)
     assert work_of("decompose", {}, 4, (1920, 1080)).width == 864
@@ -93,7 +96,9 @@ def test_what_changes_results_is_written_into_the_file(
     ]
 
 
-def test_a_preset_beyond_this_machine_is_refused(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preset_beyond_this_machine_is_refused(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entry, work = resolve(tiny_checkpoint), work_of("decompose", {"default_resolution": 64}, 2)
     assert plan_here(entry, 8, work, "cpu").device == "cpu"
     monkeypatch.setattr(fitting, "_budget", lambda *_: Budget(device="cpu", memory=8 * GB, free=1000))
@@ -101,3 +106,25 @@ def test_a_preset_beyond_this_machine_is_refused(tiny_checkpoint: Path, monkeypa
         plan_here(entry, 8, work, "cpu")
     with pytest.raises(InputError, match="not 'huge'"):
         run("transparent", tiny_checkpoint, "huge")
+
+
+def test_a_lora_over_parts_that_come_and_go_is_refused(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    key = "transformer.transformer_blocks.0.attn.to_q"
+    lora = {f"{key}.lora_A.weight": torch.ones(2, 32), f"{key}.lora_B.weight": torch.ones(32, 2)}
+    save_file(lora, tmp_path / "style.safetensors")
+    common = {"model": str(tiny_checkpoint), "loras": [tmp_path / "style.safetensors"]}
+    adapted = acetate.decompose(PICTURE, 2, memory=8, **common)
+    assert adapted.metadata["report"]["memory_plan"]["means"] == []
+    means = Means(dtype="float32", text_first=True)
+    monkeypatch.setattr(
+        fitting,
+        "plan_here",
+        lambda entry, memory, work, device: plan_with(fitting._inventory(entry, ""), work, means, device),
+    )
+    with pytest.raises(InputError, match=r"--memory 8 the transformer comes and goes, and a LoRA cannot"):
+        acetate.decompose(PICTURE, 2, memory=8, **common)

@@ -76,6 +76,8 @@ def test_dtype_and_revision(embedded_folder: Path) -> None:
         torch.bfloat16
     }
     assert run(parts, "a star").isfinite().all()
+    lean = load_components(embedded_folder, dtype=torch.bfloat16, modulation_table=True)
+    assert {one.dtype for one in lean.transformer.parameters()} == {torch.bfloat16}
     file = embedded_folder / "vae" / "diffusion_pytorch_model.safetensors"
     state = load_file(file)
     state["decoder.conv_out.bias"] += 1
@@ -119,7 +121,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "no index": (remove("model_index.json"), ["model_index.json"]),
     "a FLUX model": (
         write("model_index.json", '{"_class_name": "FluxPipeline"}'),
-        ["is FLUX (FluxPipeline)", "RegionLayersPipeline"],
+        ["describes a QwenImageTransformer2DModel, but a FluxTransformer2DModel is needed"],
     ),
     "another family": (
         write("model_index.json", '{"_class_name": "StableDiffusionXLPipeline"}'),

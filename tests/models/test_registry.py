@@ -12,6 +12,7 @@ from acetate.errors import InputError
 from acetate.models.registry import DEFAULT_MODEL, MODELS, ModelEntry, locate, resolve
 
 HUB = "Qwen/Qwen-Image-Layered"
+DEV = "black-forest-labs/FLUX.1-dev"
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_known_names() -> None:
     assert resolve("tiny") is MODELS[DEFAULT_MODEL]
     assert resolve(HUB).repo == HUB
-    assert all(entry.licence == "Apache-2.0" and entry.summary for entry in MODELS.values())
+    assert all(entry.licence != "unknown" and entry.summary for entry in MODELS.values())
+    assert [name for name, entry in MODELS.items() if entry.licence != "Apache-2.0"] == [DEV]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,11 @@ def test_folders_that_are_something_else_are_named(tmp_path: Path, file: str, wo
     (tmp_path / file).touch()
     with pytest.raises(InputError) as caught:
         resolve(tmp_path)
-    assert words in str(caught.value) and "give " in str(caught.value) and "model_index.json" in str(caught.value)
+    assert (
+        words in str(caught.value)
+        and "give " in str(caught.value)
+        and "model_index.json" in str(caught.value)
+    )
 
 
 def test_entries_tell_what_they_are_and_where(empty_hub: Path, tmp_path: Path) -> None:
@@ -126,3 +132,34 @@ def test_entries_tell_what_they_are_and_where(empty_hub: Path, tmp_path: Path) -
     assert "processor/*" in hub.files and hub.tasks == ("decompose",) and hub.gigabytes == 57.7
     (tmp_path / "model_index.json").write_text("{}")
     assert resolve(tmp_path).where == f"folder: {tmp_path.resolve()}"
+
+
+def test_flux_entries_say_what_has_to_come_before_the_download(empty_hub: Path) -> None:
+    for name in (DEV, "black-forest-labs/FLUX.1-schnell"):
+        entry = MODELS[name]
+        assert entry.backbone == "FluxTransformer2DModel" and entry.tasks == ("generate", "transparent")
+        assert {"text_encoder_2/*", "tokenizer_2/*"} < set(entry.files) and "processor/*" not in entry.files
+        assert entry.where == f"not here; {entry.fetch} fetches it"
+        for part in (
+            f"hub's page of {name}",
+            "`hf auth login`",
+            "--include model_index.json --include '*/*'",
+        ):
+            assert part in entry.fetch and part in entry.remedy
+        with pytest.raises(InputError, match="accept the conditions on the hub's page"):
+            locate(entry, download=False)
+    assert "auth" not in MODELS[HUB].fetch
+
+
+def test_only_the_folders_of_flux_are_fetched(empty_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def download(*args: Any, local_files_only: bool = False, **kwargs: Any) -> str:
+        if local_files_only:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not here")
+        asked.append(kwargs["allow_patterns"])
+        return str(empty_hub)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    locate(MODELS[DEV])
+    assert asked == [list(MODELS[DEV].files)] and not any(name.startswith("*") for name in asked[0])

@@ -172,3 +172,33 @@ def test_bad_words_for_a_layer(transparent: Any, arguments: dict, message: str) 
 def test_bad_masks(extract: Any, picture: Any, plane: Any, arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         extract(picture(), plane, **arguments)
+
+
+def test_a_picture_to_start_from(transparent: Any, picture: Any) -> None:
+    shown = picture(64, 48)
+    asked = {"width": 64, "height": 48, "seed": 3, "num_inference_steps": 5, "output_type": "np"}
+    made = transparent("a red cat", image=shown, strength=0.6, **asked).images[0]
+    same = transparent("a red cat", init_layers=[shown], strength=0.6, **asked).images[0]
+    assert np.array_equal(made, same)
+    seen = watched(transparent)
+    default = transparent("a red cat", image=shown, **asked).images[0]
+    assert len(seen) == 4 and not np.array_equal(default, made)  # 0.8 of five steps
+    assert not np.array_equal(transparent("a red cat", **asked).images[0], made)
+
+
+def test_many_pictures_keep_their_aspects_and_their_prompts(transparent: Any, picture: Any) -> None:
+    asked = {"seed": 3, "strength": 0.5}
+    wide, tall = picture(80, 20), picture(20, 80, seed=1)
+    output = transparent(["a cat", "a dog"], image=[wide, tall], **asked)
+    sizes = [(document.width, document.height) for document in output.documents]
+    assert sizes == [(128, 32), (32, 128)]
+    alone = transparent("a dog", image=tall, **asked)
+    assert np.array_equal(np.asarray(alone.images[0][0]), np.asarray(output.images[1][0]))
+    both = transparent(["a cat", "a dog"], image=tall, **asked)
+    assert np.array_equal(np.asarray(both.images[1][0]), np.asarray(alone.images[0][0]))
+    with pytest.raises(InputError, match="2 images were given with 3 prompts"):
+        transparent(["a", "b", "c"], image=[wide, tall])
+    with pytest.raises(InputError, match="either image or init_layers"):
+        transparent("a cat", image=wide, init_layers=[wide], strength=0.5)
+    with pytest.raises(InputError, match="give them as init_layers"):
+        transparent("a cat", strength=0.5)

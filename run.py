@@ -1,0 +1,213 @@
+"""What every function of the Python API does around its pipeline: checks, the model, progress, and the facts of a run.
+
+Knows steps, seeds and models; nothing of what a task is given or makes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .fitting import Memory, plan_call
+from .models.family import FAMILIES, FLUX, Family, check_task, family_of
+from .models.lora import LoraLike, read_loras
+from .models.registry import ModelEntry, resolve
+from .progress import OnProgress, Phases
+from .report import build_report, provenance
+from .session import ModelOptions, Task, open_pipeline, stored_settings
+
+if TYPE_CHECKING:
+    from .layers.document import LayeredImage
+    from .models.memory.plan import Plan
+    from .pipelines.outputs import LayersOutput
+    from .pipelines.progress import Progress
+
+MAX_LAYERS = 20
+"""Layers of one run where the model's folder names no limit: what the published layered model was trained for."""
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """One run of a task, from what was asked of the model to the finished document.
+
+    Made before anything is read: raises InputError for steps, seeds, LoRAs or a transparency that cannot be. The model is
+    looked for when :attr:`stored` or :attr:`family` is first asked for, which may fetch it.
+    """
+
+    task: Task
+    model: str
+    steps: int | None
+    seed: int
+    loras: Iterable[LoraLike] | LoraLike = ()
+    modulation_table: bool = False
+    transparency: str | os.PathLike[str] | None = None
+    memory: Memory | None = None
+    on_progress: OnProgress | None = None
+    on_step: Callable[[Progress], None] | None = None
+    cancel: threading.Event | None = None
+    _done: dict[str, str] = field(default_factory=dict, repr=False)
+    _plans: list[Plan] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        check_run(self.steps, self.seed)
+        assert self.options is not None
+
+    @cached_property
+    def options(self) -> ModelOptions:
+        """What the user adds to the model."""
+        alpha = None if self.transparency is None else Path(self.transparency).expanduser()
+        if alpha is not None and not alpha.exists():
+            raise InputError(
+                f"There is no file or folder {alpha}; transparency is where FLUX takes alpha from."
+            )
+        return ModelOptions(
+            transparency=alpha, loras=read_loras(self.loras), modulation_table=self.modulation_table
+        )
+
+    @cached_property
+    def phases(self) -> Phases:
+        """The stopwatch of the run."""
+        return Phases(self.on_progress, self.cancel)
+
+    @cached_property
+    def _model(self) -> tuple[ModelEntry, dict[str, Any], Family]:
+        self._check_before_fetching(resolve(self.model))
+        entry, stored = stored_settings(self.model)
+        assert entry.path is not None
+        family = family_of(entry.path, stored)
+        check_task(family, self.task, entry.name)
+        if family is not FLUX and self.options.transparency is not None:
+            raise InputError(
+                f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX."
+            )
+        return entry, stored, family
+
+    def _check_before_fetching(self, entry: ModelEntry) -> None:
+        """Raises InputError where a model that the hub has cannot do what is asked, without tens of gigabytes."""
+        family = next((one for one in FAMILIES if one.transformer == entry.backbone), None)
+        if entry.path is not None or family is None:
+            return
+        check_task(family, self.task, entry.name)
+        if family is FLUX and self.options.transparency is None:
+            from .models.transparency import PUBLISHED, check_alpha
+
+            check_alpha(PUBLISHED, self.task, entry.name)
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What the model's folder says of itself. Raises InputError for a model that is not here or cannot do the task."""
+        return self._model[1]
+
+    @property
+    def family(self) -> Family:
+        """Which family the model is of; raises as :attr:`stored` does."""
+        return self._model[2]
+
+    def fit(self, layers: int, size: tuple[int, int] | None = None, *, batch: int = 1) -> None:
+        """Plans how the model is held, where ``memory`` asks for that, for ``layers`` layers of a picture or canvas of
+        ``size``. Raises InputError where nothing fits, and for LoRAs over parts that come and go."""
+        entry, stored, _ = self._model
+        plan = plan_call(self.task, entry, stored, self.memory, layers, size, batch=batch, steps=self.steps)
+        if plan is None:
+            return
+        if self.options.loras and (plan.means.text_first or plan.means.offload or plan.means.storage):
+            raise InputError(
+                f"with --memory {self.memory} the transformer comes and goes, and a LoRA cannot be laid over it: leave one "
+                "of the two out, or give a larger preset"
+            )
+        self._plans.append(plan)
+
+    def made(self, **call: Any) -> LayersOutput:
+        """What the task's pipeline makes of ``call``, as documents."""
+        entry, _, family = self._model
+        with open_pipeline(self.task, entry, family, self.phases, self.options, self._plan) as pipeline:
+            output: LayersOutput = pipeline(
+                **call,
+                num_inference_steps=self.steps,
+                seed=self.seed,
+                output_type="document",
+                on_progress=self._relay,
+                cancel=self.cancel,
+            )
+            self._done.update(model=pipeline.name or "unknown", revision=pipeline.model_revision or "unknown")
+        self.phases.stop()
+        return output
+
+    def finished(
+        self,
+        document: LayeredImage,
+        arguments: dict[str, Any],
+        recomposition: dict[str, Any] | None = None,
+        *,
+        seed: int | None = None,
+    ) -> LayeredImage:
+        """The document with the facts that its files store, and the report with the timings. Arguments of None are left
+        out; ``seed``: of the result that was chosen, where there were several."""
+        plan = self._plan
+        known = {**arguments, "steps": self.steps, **self.options.facts()}
+        known["memory"] = (
+            None if plan is None else plan.coarser or None
+        )  # of a plan only what changes results
+        facts = provenance(
+            task=self.task,
+            seed=self.seed if seed is None else seed,
+            model=self._done["model"],
+            revision=self._done["revision"],
+            arguments={name: value for name, value in known.items() if value is not None},
+        )
+        memory = None if plan is None else plan.as_dict()
+        report = build_report(document, facts, self.phases.seconds, recomposition, memory)
+        return document.replace(metadata={**facts, "report": report})
+
+    @property
+    def _plan(self) -> Plan | None:
+        return self._plans[-1] if self._plans else None
+
+    def _relay(self, progress: Progress) -> None:
+        """Turns what a pipeline reports into phases: the first report of sampling tells when it began. Sampling reports,
+        which carry the preview, go on to ``on_step``."""
+        phases = self.phases
+        if progress.phase == "sample":
+            if phases.current != "denoise":
+                phases.start("denoise", steps=progress.total, at=time.perf_counter() - progress.elapsed)
+            phases.report("denoise", progress.done, progress.total, progress.remaining)
+            if self.on_step is not None:
+                self.on_step(progress)
+        elif progress.phase == "decode":
+            if phases.current != "decode":
+                phases.start("decode", steps=progress.total)
+            phases.report("decode", progress.done, progress.total, None)
+
+
+def check_run(steps: int | None, seed: int) -> None:
+    """Raises InputError for a number of steps or a seed that cannot be."""
+    if steps is not None and (
+        isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS
+    ):
+        raise InputError(f"the number of steps must lie between 1 and {MAX_STEPS}, not {steps!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"the seed must be a whole number from 0 on, not {seed!r}")
+
+
+def check_prompt(prompt: str, shows: str) -> None:
+    """Raises InputError for a prompt without words; ``shows``: what shows what it says."""
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InputError(f"the prompt is empty: say in words what the {shows} shows")
+
+
+def check_layers(layers: int, stored: dict[str, Any], most: int = MAX_LAYERS) -> None:
+    """Raises InputError for more layers than the model may make, or none; ``stored``: what its folder says of it, ``most``
+    where that is nothing."""
+    most = stored.get("max_layers", most)
+    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= most:
+        raise InputError(
+            f"the number of layers must lie between 1 and {most}, the background included, not {layers!r}"
+        )
