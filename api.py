@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
+from .fitting import Memory
 from .layers.composite import to_float
 from .layers.document import Box, LayeredImage
 from .layers.edit import drop_empty, trim
@@ -58,6 +59,7 @@ def decompose(
     size: Literal["native", "model"] = "native",
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -76,6 +78,8 @@ def decompose(
     ``on_step`` sees every denoising step with a preview of the layers.
     ``loras``: .safetensors files, "FILE:SCALE" or (file, scale), laid over the transformer for this run.
     ``modulation_table``: a third of the transformer's weights stays in its files, with the same results.
+    ``memory``: "auto", or 8, 12, 16, 24, 48 or 80 (GB): the model is held so that it fits, by the mildest means
+    (docs/memory.md), or the call is refused with numbers; None loads everything. The plan is in the report.
     ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
     "model" one at the size the model works at, equal to the picture scaled to that size. Layers above the background are
     cut to their visible pixels.
@@ -91,6 +95,7 @@ def decompose(
         seed=seed,
         loras=loras,
         modulation_table=modulation_table,
+        memory=memory,
         on_progress=on_progress,
         on_step=on_step,
         cancel=cancel,
@@ -102,6 +107,8 @@ def decompose(
         check_layers(layers, run.stored)
     count = min(run.stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
     described = check_layer_prompts(layer_prompts, count)
+    height, width = picture.pixels.shape[:2]
+    run.fit(count, (width, height), batch=best_of)
     output = run.made(
         image=picture.pixels,
         layers=count,
@@ -141,6 +148,7 @@ def generate(
     seed: int = 0,
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -149,7 +157,8 @@ def generate(
 
     ``layer_prompts`` and ``boxes`` (pixels, half-open, None for the whole canvas) describe the layers above the
     background, bottom to top; ``layers`` defaults to one more than there are of them, or 3. ``size``: (width, height)
-    in pixels, by default the model's own. ``loras`` and ``modulation_table`` as for :func:`decompose`.
+    in pixels, by default the model's own. ``loras``, ``modulation_table`` and ``memory`` as for
+    :func:`decompose`.
 
     FLUX makes a layer for every box (ART): its boxes have no words of their own, and it needs ART's region decoder or a VAE
     of 4 channels, in its folder or as ``transparency``, a file or folder.
@@ -170,6 +179,7 @@ def generate(
         seed=seed,
         loras=loras,
         modulation_table=modulation_table,
+        memory=memory,
         transparency=transparency,
         on_progress=on_progress,
         on_step=on_step,
@@ -199,6 +209,7 @@ def generate(
         call["layers"] = layers
         call["layer_prompts"] = [None, *layer_prompts] if layer_prompts else None
         call["boxes"] = [None, *boxes] if boxes else None
+    run.fit(layers, canvas)
     document = run.made(**call).documents[0]
     arguments = {
         "prompt": prompt,

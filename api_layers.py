@@ -15,6 +15,7 @@ import numpy as np
 
 from .api import PictureLike, check_size, matched, picture_from, visible_picture
 from .errors import InputError
+from .fitting import Memory
 from .layers.composite import to_float
 from .layers.document import Box, Group, Layer, LayeredImage
 from .layers.edit import trim
@@ -43,6 +44,7 @@ def complete(
     seed: int = 0,
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -56,8 +58,8 @@ def complete(
 
     ``prompt`` and ``box`` (canvas pixels, half-open) describe what is made: one, or a list with one entry per missing layer,
     bottom to top. ``scene``: the whole picture in words. The model sees the given layers at its own size; what it makes is
-    brought to the canvas' size and, above the bottom, cut to its visible pixels. ``loras`` and ``modulation_table`` as for
-    :func:`acetate.decompose`.
+    brought to the canvas' size and, above the bottom, cut to its visible pixels. ``loras``, ``modulation_table`` and
+    ``memory`` as for :func:`acetate.decompose`.
 
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None. Raises InputError for what cannot
     be done as asked, Cancelled when ``cancel`` is set.
@@ -69,6 +71,7 @@ def complete(
         seed=seed,
         loras=loras,
         modulation_table=modulation_table,
+        memory=memory,
         on_progress=on_progress,
         on_step=on_step,
         cancel=cancel,
@@ -104,6 +107,7 @@ def complete(
     read_stack(given, numbers)
     check_boxes(boxes, len(described), *canvas)
 
+    run.fit(len(described), canvas)
     output = run.made(layers=given, missing=numbers, prompt=scene, layer_prompts=described, boxes=boxes)
     document = output.documents[0]
     for place in missing:
@@ -131,16 +135,17 @@ def extract(
     size: Literal["native", "model"] = "native",
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> LayeredImage:
     """Lift an object out of a picture: a document of the background without it, and the object with its shadow.
 
-    ``image``, ``size``, ``loras`` and ``modulation_table`` as for :func:`acetate.decompose`; the two layers add up to the
-    picture in the same way. The object is where ``mask`` is white (of the picture's size; black or transparent elsewhere),
-    or inside ``box`` (pixels, half-open); one of the two is needed. Neither has to be tight, and what the object casts need
-    not be marked.
+    ``image``, ``size``, ``loras``, ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`; the two layers add
+    up to the picture in the same way. The object is where ``mask`` is white (of the picture's size; black or transparent
+    elsewhere), or inside ``box`` (pixels, half-open); one of the two is needed. Neither has to be tight, and what the object
+    casts need not be marked.
 
     ``document.metadata["report"]`` as for ``decompose``. Raises InputError for what cannot be done as asked, Cancelled when
     ``cancel`` is set.
@@ -152,6 +157,7 @@ def extract(
         seed=seed,
         loras=loras,
         modulation_table=modulation_table,
+        memory=memory,
         on_progress=on_progress,
         on_step=on_step,
         cancel=cancel,
@@ -159,6 +165,8 @@ def extract(
     check_size(size)
     picture = visible_picture(image)
     plane = _object_plane(picture.pixels, mask, box)
+    height, width = picture.pixels.shape[:2]
+    run.fit(2, (width, height))
     output = run.made(image=picture.pixels, mask=plane)
     background, lifted = output.documents[0].leaves()
     document = output.documents[0].with_layers([background, lifted.replace(name="Object")])
@@ -180,6 +188,7 @@ def transparent(
     seed: int = 0,
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
+    memory: Memory | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -188,8 +197,8 @@ def transparent(
 
     ``image``: a picture to start from, with or without alpha; ``strength``: how much of it changes, in (0, 1], by default
     0.8. ``guidance``: how closely the words are followed; what FLUX.1 dev is told, the scale of the negative branch on Qwen.
-    ``size``: (width, height) in pixels, by default the model's own, with the aspect of ``image``. ``loras`` and
-    ``modulation_table`` as for :func:`acetate.decompose`.
+    ``size``: (width, height) in pixels, by default the model's own, with the aspect of ``image``. ``loras``,
+    ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`.
 
     FLUX needs LayerDiffuse's TransparentVAE or a VAE of 4 channels, in its folder or as ``transparency``, a file or folder.
 
@@ -206,6 +215,7 @@ def transparent(
         seed=seed,
         loras=loras,
         modulation_table=modulation_table,
+        memory=memory,
         transparency=transparency,
         on_progress=on_progress,
         on_step=on_step,
@@ -230,6 +240,7 @@ def transparent(
     call["guidance_scale" if on_flux else "true_cfg_scale"] = guidance
     if picture is not None:
         call["image"] = picture
+    run.fit(1, size if size is not None or picture is None else (picture.shape[1], picture.shape[0]))
     document = run.made(**call).documents[0]
     arguments = {
         "prompt": prompt,

@@ -37,11 +37,13 @@ def build_report(
     facts: dict[str, Any],
     seconds: dict[str, float],
     recomposition: dict[str, Any] | None,
+    memory: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole report, JSON-able. ``seconds`` per phase; ``recomposition`` from :func:`recomposition_facts`, or None for
-    a document that has no picture to be compared with."""
+    a document that has no picture to be compared with; ``memory``: the plan by which the model was held, if any."""
     return {
         **facts,
+        **({} if memory is None else {"memory_plan": memory}),
         "canvas": [document.width, document.height],
         "layers": [
             {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+from .fitting import Memory, plan_call
 from .models.family import FAMILIES, FLUX, Family, check_task, family_of
 from .models.lora import LoraLike, read_loras
 from .models.registry import ModelEntry, resolve
@@ -24,6 +25,7 @@ from .session import ModelOptions, Task, open_pipeline, stored_settings
 
 if TYPE_CHECKING:
     from .layers.document import LayeredImage
+    from .models.memory.plan import Plan
     from .pipelines.outputs import LayersOutput
     from .pipelines.progress import Progress
 
@@ -47,10 +49,12 @@ class Run:
     loras: Iterable[LoraLike] | LoraLike = ()
     modulation_table: bool = False
     transparency: str | os.PathLike[str] | None = None
+    memory: Memory | None = None
     on_progress: OnProgress | None = None
     on_step: Callable[[Progress], None] | None = None
     cancel: threading.Event | None = None
     _done: dict[str, str] = field(default_factory=dict, repr=False)
+    _plans: list[Plan] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         check_run(self.steps, self.seed)
@@ -107,10 +111,24 @@ class Run:
         """Which family the model is of; raises as :attr:`stored` does."""
         return self._model[2]
 
+    def fit(self, layers: int, size: tuple[int, int] | None = None, *, batch: int = 1) -> None:
+        """Plans how the model is held, where ``memory`` asks for that, for ``layers`` layers of a picture or canvas of
+        ``size``. Raises InputError where nothing fits, and for LoRAs over parts that come and go."""
+        entry, stored, _ = self._model
+        plan = plan_call(self.task, entry, stored, self.memory, layers, size, batch=batch, steps=self.steps)
+        if plan is None:
+            return
+        if self.options.loras and (plan.means.text_first or plan.means.offload or plan.means.storage):
+            raise InputError(
+                f"with --memory {self.memory} the transformer comes and goes, and a LoRA cannot be laid over it: leave one "
+                "of the two out, or give a larger preset"
+            )
+        self._plans.append(plan)
+
     def made(self, **call: Any) -> LayersOutput:
         """What the task's pipeline makes of ``call``, as documents."""
         entry, _, family = self._model
-        with open_pipeline(self.task, entry, family, self.phases, self.options) as pipeline:
+        with open_pipeline(self.task, entry, family, self.phases, self.options, self._plan) as pipeline:
             output: LayersOutput = pipeline(
                 **call,
                 num_inference_steps=self.steps,
@@ -133,7 +151,11 @@ class Run:
     ) -> LayeredImage:
         """The document with the facts that its files store, and the report with the timings. Arguments of None are left
         out; ``seed``: of the result that was chosen, where there were several."""
+        plan = self._plan
         known = {**arguments, "steps": self.steps, **self.options.facts()}
+        known["memory"] = (
+            None if plan is None else plan.coarser or None
+        )  # of a plan only what changes results
         facts = provenance(
             task=self.task,
             seed=self.seed if seed is None else seed,
@@ -141,8 +163,13 @@ class Run:
             revision=self._done["revision"],
             arguments={name: value for name, value in known.items() if value is not None},
         )
-        report = build_report(document, facts, self.phases.seconds, recomposition)
+        memory = None if plan is None else plan.as_dict()
+        report = build_report(document, facts, self.phases.seconds, recomposition, memory)
         return document.replace(metadata={**facts, "report": report})
+
+    @property
+    def _plan(self) -> Plan | None:
+        return self._plans[-1] if self._plans else None
 
     def _relay(self, progress: Progress) -> None:
         """Turns what a pipeline reports into phases: the first report of sampling tells when it began. Sampling reports,

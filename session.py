@@ -22,6 +22,8 @@ from .progress import Phases
 
 if TYPE_CHECKING:
     from .models.loading import Components
+    from .models.memory.means import Means
+    from .models.memory.plan import Plan
 
 Task = Literal["decompose", "generate", "complete", "extract", "transparent"]
 _PIPELINES: dict[Family, dict[Task, str]] = {
@@ -36,6 +38,8 @@ _PIPELINES: dict[Family, dict[Task, str]] = {
 }
 DEVICE_VARIABLE = "ACETATE_DEVICE"
 _ONE_RUN = threading.RLock()
+_loaded: list[Any] = []
+"""What ``_components`` was asked for last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +78,15 @@ def stored_settings(model: str) -> tuple[ModelEntry, dict[str, Any]]:
 
 @contextmanager
 def open_pipeline(
-    task: Task, entry: ModelEntry, family: Family, phases: Phases, options: ModelOptions | None = None
+    task: Task,
+    entry: ModelEntry,
+    family: Family,
+    phases: Phases,
+    options: ModelOptions | None = None,
+    plan: Plan | None = None,
 ) -> Iterator[Any]:
-    """The pipeline of a task, for this thread alone: hooks sit on the shared network while a run lasts."""
+    """The pipeline of a task, for this thread alone: hooks sit on the shared network while a run lasts. ``plan``: how its
+    parts are held in memory."""
     options = options or ModelOptions()
     with _ONE_RUN:
         phases.start("load")
@@ -91,7 +101,12 @@ def open_pipeline(
 
             check_alpha(find_alpha(entry.path, alpha, entry.remedy), task, entry.name)
         contents = (fingerprint(entry.path), None if alpha is None else fingerprint(alpha))
-        parts = _components(entry, contents, device_name(), alpha, options.modulation_table)
+        means = None if plan is None else plan.means
+        wanted = (entry, contents, device_name(), alpha, options.modulation_table, means)
+        if list(wanted) != _loaded:
+            _components.cache_clear()  # the parts of the last model are gone before those of the next one come
+            _loaded[:] = wanted
+        parts = _components(*wanted)
         pipeline = getattr(pipelines, _PIPELINES[family][task]).from_components(parts)
         if entry.kind == "folder":
             pipeline.model_name = entry.path.name  # files tell which model, not where this machine keeps it
@@ -102,13 +117,18 @@ def open_pipeline(
 
 @lru_cache(maxsize=1)
 def _components(
-    entry: ModelEntry, contents: tuple[str, str | None], device: str, transparency: Path | None, table: bool
+    entry: ModelEntry,
+    contents: tuple[str, str | None],
+    device: str,
+    transparency: Path | None,
+    table: bool,
+    means: Means | None,
 ) -> Components:
     """The loaded parts of the last model, shared by all tasks and kept for the next call in this process. ``contents``
     tells folders and files that have changed from what was loaded."""
     from .models.loading import load_components
 
-    return load_components(entry, device, modulation_table=table, transparency=transparency)
+    return load_components(entry, device, modulation_table=table, transparency=transparency, means=means)
 
 
 def device_name() -> str:

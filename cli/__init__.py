@@ -16,6 +16,8 @@ from .parser import build_parser
 
 __all__ = ["main"]
 
+_NO_MEMORY = "the memory ran out; use --memory auto, a smaller picture, fewer layers or --size model."
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit status."""
@@ -36,10 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AcetateError as error:
         return _complain(str(error), error.exit_status, debug)
     except MemoryError:
-        return _complain("the memory ran out; use a smaller picture, fewer layers or --size model.", 1, debug)
+        return _complain(_NO_MEMORY, 1, debug)
     except OSError as error:
         return _complain(_describe(error), 1, debug)
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported to look
+            return _complain(_NO_MEMORY, 1, debug)
         reason = " ".join(str(error).split()) or "no message"
         sentence = (
             f"an error inside acetate, {type(error).__name__}: {reason[:300]} (ACETATE_DEBUG=1 shows where)."

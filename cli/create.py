@@ -4,10 +4,12 @@ what came out. Knows no model and no pixels."""
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +166,7 @@ def _made(
 ) -> int:
     """Runs ``run`` with the bar and what all such commands take, writes what it returns and says so; the exit status."""
     began = time.perf_counter()
-    with make_progress(arguments.quiet) as progress:
+    with _told_plans(arguments.quiet), make_progress(arguments.quiet) as progress:
         document = run(
             *given,
             **settings,
@@ -173,10 +175,26 @@ def _made(
             seed=arguments.seed,
             loras=arguments.lora,
             modulation_table=arguments.modulation_table,
+            memory=arguments.memory,
             on_progress=progress,
         )
         note = _write(document, arguments, progress)
     return _announce(document, arguments, time.perf_counter() - began, note)
+
+
+@contextmanager
+def _told_plans(quiet: bool) -> Iterator[None]:
+    """While open, memory plans go to stderr as they are made, before a model loads."""
+    logger, handler = logging.getLogger("acetate.memory"), logging.StreamHandler(sys.stderr)
+    found = logger.level
+    if not quiet:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(found)
 
 
 def _write(document: LayeredImage, arguments: argparse.Namespace, progress: Progress) -> str:

@@ -51,6 +51,11 @@ TABLE = argument(
     action="store_true",
     help="leave a third of the transformer's weights in their files: less memory, the same result",
 )
+MEMORY = argument(
+    "--memory",
+    metavar="GB",
+    help="hold the model so that it fits: auto (what is free), or 8, 12, 16, 24, 48, 80 (default: load everything)",
+)
 TRANSPARENCY = argument(
     "--transparency",
     metavar="PATH",
@@ -73,7 +78,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "decompose",
         "decompose IN [-n LAYERS] [--model M] [--prompt P] [--layer-prompt P]... [--steps S] [--seed K] "
-        "[--lora FILE[:SCALE]]... [--modulation-table] [--best-of N] [--keep-whole] "
+        "[--lora FILE[:SCALE]]... [--modulation-table] [--memory GB] [--best-of N] [--keep-whole] "
         "[--size native|model] -o OUT [--report R.json]",
         "take a picture apart into layers",
         "create:decompose",
@@ -105,6 +110,7 @@ CREATE: tuple[Verb, ...] = (
             SEED,
             LORA,
             TABLE,
+            MEMORY,
             argument(
                 "--best-of",
                 metavar="N",
@@ -128,7 +134,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "generate",
         'generate "PROMPT" [--layer "prompt@x0,y0,x1,y1"]... [--region x0,y0,x1,y1]... [-n LAYERS] [--size WxH] [--model M] '
-        "[--transparency PATH] [--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] -o OUT "
+        "[--transparency PATH] [--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] [--memory GB] -o OUT "
         "[--report R.json]",
         "make a layered picture from text",
         "create:generate",
@@ -164,6 +170,7 @@ CREATE: tuple[Verb, ...] = (
             SEED,
             LORA,
             TABLE,
+            MEMORY,
             output(LAYERED),
             REPORT,
             QUIET,
@@ -173,7 +180,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "complete",
         "complete FILE [--layer NAME] [--add above|below] [--prompt P] [--box x0,y0,x1,y1] [--scene P] [--model M] "
-        "[--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] -o OUT [--report R.json]",
+        "[--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] [--memory GB] -o OUT [--report R.json]",
         "make one layer of a document anew, or a new one, to fit the others",
         "create:complete",
         (
@@ -200,6 +207,7 @@ CREATE: tuple[Verb, ...] = (
             SEED,
             LORA,
             TABLE,
+            MEMORY,
             output(LAYERED),
             REPORT,
             QUIET,
@@ -209,7 +217,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "extract",
         "extract IN [--mask M.png | --box x0,y0,x1,y1] [--model M] [--steps S] [--seed K] [--lora FILE[:SCALE]]... "
-        "[--modulation-table] [--size native|model] -o OUT [--report R.json]",
+        "[--modulation-table] [--memory GB] [--size native|model] -o OUT [--report R.json]",
         "lift an object with its shadow off its background",
         "create:extract",
         (
@@ -227,6 +235,7 @@ CREATE: tuple[Verb, ...] = (
             SEED,
             LORA,
             TABLE,
+            MEMORY,
             SIZE,
             output(LAYERED),
             REPORT,
@@ -237,7 +246,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "transparent",
         'transparent "PROMPT" [--image IN] [--strength S] [--guidance G] [--size WxH] [--model M] [--transparency PATH] '
-        "[--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] -o OUT [--report R.json]",
+        "[--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] [--memory GB] -o OUT [--report R.json]",
         "make a single transparent layer from text, or from text and a picture",
         "create:transparent",
         (
@@ -262,6 +271,7 @@ CREATE: tuple[Verb, ...] = (
             SEED,
             LORA,
             TABLE,
+            MEMORY,
             output(LAYERED),
             REPORT,
             QUIET,

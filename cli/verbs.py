@@ -165,17 +165,42 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "models",
-        "models [--json]",
-        "list the models that --model knows",
-        "machine:models",
-        (JSON,),
-        "acetate models",
+        "models [MODEL] [--memory GB] [-n LAYERS] [--size WxH] [--device D] [--json]",
+        "list the models that --model knows, or tell how one fits into memory",
+        "models:models",
+        (
+            argument(
+                "model",
+                metavar="MODEL",
+                nargs="?",
+                help="a name of the list, or a folder: how it would be held, without loading it",
+            ),
+            argument(
+                "--memory",
+                metavar="GB",
+                help="auto, or 8, 12, 16, 24, 48, 80 (default: a table of all presets)",
+            ),
+            argument(
+                "-n", "--layers", metavar="LAYERS", type=int, help="layers of a decomposition (default: 4)"
+            ),
+            argument(
+                "--size", metavar="WxH", help="the size it works at, in pixels (default: the model's own)"
+            ),
+            argument(
+                "--device",
+                metavar="D",
+                choices=("cuda", "cpu", "mps"),
+                help="cuda, cpu or mps (default: this machine's)",
+            ),
+            JSON,
+        ),
+        "acetate models Qwen/Qwen-Image-Layered --memory 24 --device cuda",
     ),
     Verb(
         "doctor",
         "doctor [--json]",
         "check this installation and run the embedded model once",
-        "machine:doctor",
+        "doctor:doctor",
         (JSON,),
         "acetate doctor",
     ),

@@ -21,6 +21,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from ..errors import InputError, OutputError
 from ..layers.io.atomic import atomic_write
+from .memory.placing import computing_device
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ class QwenCaptioner:
     def _generate(self, image: Image.Image) -> str:
         request = CHAT.format(REQUESTS[self.language])
         inputs = self.processor(text=[request], images=[on_white(image)], padding=True, return_tensors="pt")
-        inputs = inputs.to(self.model.device)
+        inputs = inputs.to(computing_device(self.model))
         produced = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
         answer = produced[:, inputs["input_ids"].shape[1] :]
         text = self.processor.batch_decode(

@@ -23,18 +23,24 @@ from .family import FLUX, Family, check_task
 from .folder import EMBEDDED_ENCODER, check_folder, fingerprint
 from .folder_flux import VAE_CLASS as FLUX_VAE
 from .folder_qwen import VAE_CLASS as QWEN_VAE
+from .memory.loading import Holding
+from .memory.means import Means
+from .memory.residency import Residency
 from .modulation.loading import load_with_table
 from .parts import component_class
 from .registry import ModelEntry, locate, resolve
 from .text import EmbeddedTextEncoder, FluxTextEncoder, QwenTextEncoder, TextEncoder
 from .transparency import check_alpha, find_alpha, load_alpha
 
+ALIGNMENT = 64  # bytes, of what torch allocates on the CPU
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Components:
     """The parts of one loaded model. ``captioner`` is None when the model cannot describe pictures (then an empty
     prompt stays empty). ``revision``: the hub's commit, or a fingerprint of the folder's files. ``more``: what only some
-    models have, by diffusers' names: text_encoder_2, tokenizer_2, and what FLUX takes alpha from."""
+    models have, by diffusers' names: text_encoder_2, tokenizer_2, and what FLUX takes alpha from. ``residency``: what brings
+    parts into memory phase by phase where a plan says so; None when all of them are there."""
 
     entry: ModelEntry
     family: Family
@@ -48,6 +54,7 @@ class Components:
     more: Mapping[str, Any] = field(default_factory=dict)
     processor: CaptionProcessor | None = None
     captioner: QwenCaptioner | None = None
+    residency: Residency | None = None
 
     @property
     def transformer(self) -> Any:
@@ -73,15 +80,17 @@ def load_components(
     modulation_table: bool = False,
     transparency: str | Path | None = None,
     task: str | None = None,
+    means: Means | None = None,
 ) -> Components:
     """Loads every part of a model in evaluation mode. ``entry`` may be a name or a folder.
 
     ``modulation_table`` leaves the transformer's modulation weights, a third of it, in their files and reads them once
     per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
     CPU and bfloat16 elsewhere. ``transparency``: where FLUX takes alpha from (``transparency.find_alpha``); ``task``: a
-    command that the model must be able to do, known before anything is loaded. Raises InputError naming the file and the
-    remedy when the model is unknown, is not on this machine and cannot be fetched, its folder does not pass the checks, or
-    cannot do the task.
+    command that the model must be able to do, known before anything is loaded. ``means``: how a memory plan holds a
+    Qwen-class model; it names the dtype and the table itself, and a pipeline must say which phase comes. Raises InputError
+    naming the file and the remedy when the model is unknown, is not on this machine and cannot be fetched, its folder does
+    not pass the checks, or cannot do the task.
     """
     entry = locate(entry if isinstance(entry, ModelEntry) else resolve(entry), download=download)
     assert entry.path is not None
@@ -93,6 +102,12 @@ def load_components(
     given = None if transparency is None else Path(transparency)
     if checked.family is not FLUX and given is not None:
         raise InputError(f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX.")
+    if checked.family is FLUX and means is not None:
+        raise InputError(
+            f"memory is planned for Qwen-Image's class so far, and {entry.name} is FLUX: leave memory out."
+        )
+    holding = None if means is None else Holding(means, device)
+    dtype = dtype if holding is None else holding.dtype
     with no_progress_bars():
         if checked.family is FLUX:
             source = find_alpha(checked.path, given, entry.remedy)
@@ -101,8 +116,11 @@ def load_components(
             alpha = load_alpha(source, checked, device, dtype)
             transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
             return _load_flux(entry, checked, transformer, alpha, device, dtype)
-        transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
-        return _load_qwen(entry, checked, transformer, device, dtype, caption_language)
+        if holding is not None:
+            transformer = holding.transformer(checked.path / "transformer", entry.remedy)
+        else:
+            transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
+        return _load_qwen(entry, checked, transformer, device, dtype, caption_language, holding)
 
 
 def _load_qwen(
@@ -112,6 +130,7 @@ def _load_qwen(
     device: torch.device,
     dtype: torch.dtype,
     language: str,
+    holding: Holding | None,
 ) -> Components:
     embedding = None
     if "frame_embedding" in checked.parts:
@@ -120,7 +139,7 @@ def _load_qwen(
     embedded = checked.encoder_class == EMBEDDED_ENCODER
     words = "PreTrainedTokenizerFast" if embedded else "Qwen2Tokenizer"
     tokenizer, encoder = _load_text(
-        checked.path, "", words, checked.encoder_class, device, dtype, entry.remedy
+        checked.path, "", words, checked.encoder_class, device, dtype, entry.remedy, holding
     )
     text: TextEncoder
     processor = None
@@ -133,18 +152,20 @@ def _load_qwen(
     captioner = None
     if processor is not None:
         captioner = QwenCaptioner(processor, encoder, language=language, revision=f"{entry.name}@{revision}")
+    vae = _load_diffusers(QWEN_VAE, checked.path / "vae", device, dtype)
     return Components(
         entry=entry,
         family=checked.family,
         revision=revision,
         backbone=backbone,
-        vae=_load_diffusers(QWEN_VAE, checked.path / "vae", device, dtype),
+        vae=vae if holding is None else holding.vae(vae),
         text=text,
         scheduler=_load_scheduler(checked.path / "scheduler", entry.remedy),
         tokenizer=tokenizer,
         encoder=encoder,
         processor=processor,
         captioner=captioner,
+        residency=None if holding is None else holding.residency(),
     )
 
 
@@ -187,7 +208,16 @@ def _load_diffusers(name: str, folder: Path, device: torch.device, dtype: torch.
     model = component_class(name).from_pretrained(
         str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=True
     )
-    return model.to(device).eval()
+    return _aligned(model.to(device)).eval()
+
+
+def _aligned(model: Any) -> Any:
+    """What needs no cast is mapped from its file at whatever address it has there, which moves the last bit of sums: copied,
+    so that results do not depend on how a folder was written or on how its weights are held."""
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT:
+            parameter.data = parameter.data.clone()
+    return model
 
 
 def _load_transformer(
@@ -217,6 +247,7 @@ def _load_text(
     device: torch.device,
     dtype: torch.dtype,
     remedy: str,
+    holding: Holding | None = None,
 ) -> tuple[Any, Any]:
     """The tokenizer and encoder of the folders with ``suffix``, as transformers' classes of these names."""
     import transformers
@@ -229,14 +260,34 @@ def _load_text(
         raise InputError(
             f"The tokenizer in {tokenizer_folder} cannot be read ({error}); {remedy}."
         ) from error
+    kind = getattr(transformers, encoder_name)
+
+    def load(home: torch.device) -> Any:
+        with no_progress_bars():
+            return _load_encoder(kind, folder, dtype, remedy, home).eval()
+
+    encoder = load(device) if holding is None else holding.encoder(kind, folder, load)
+    rows = encoder.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"The tokenizer in {tokenizer_folder} has {len(tokenizer)} words, but the text encoder knows {rows}: they "
+            f"belong to different models; {remedy}."
+        )
+    return tokenizer, encoder
+
+
+def _load_encoder(kind: Any, folder: Path, dtype: torch.dtype, remedy: str, home: torch.device) -> Any:
+    # Straight to an accelerator, tensor by tensor: all of it in the machine's memory may not fit there.
+    straight = {} if home.type == "cpu" else {"device_map": {"": home}}
     try:
-        encoder, report = getattr(transformers, encoder_name).from_pretrained(
+        encoder, report = kind.from_pretrained(
             str(folder),
             dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             ignore_mismatched_sizes=True,  # reported below, as a sentence
             output_loading_info=True,
+            **straight,
         )
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(f"The text encoder in {folder} cannot be loaded ({error}); {remedy}.") from error
@@ -246,13 +297,7 @@ def _load_text(
         )
     for key in sorted(report["missing_keys"]):
         raise InputError(f"The weights in {folder} lack {key}; {remedy}.")
-    rows = encoder.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise InputError(
-            f"The tokenizer in {tokenizer_folder} has {len(tokenizer)} words, but the text encoder knows {rows}: they "
-            f"belong to different models; {remedy}."
-        )
-    return tokenizer, encoder.to(device).eval()
+    return encoder.to(home)
 
 
 @contextmanager

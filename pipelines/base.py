@@ -29,6 +29,7 @@ from ..models.codecs import QwenRGBACodec
 from ..models.frame_embedding import FrameEmbedding
 from ..models.layout import Layout
 from ..models.loading import Components, load_components, load_processor
+from ..models.memory.residency import Residency
 from ..models.text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
 from .arguments import CALLBACK_TENSORS, CallArguments, check_layers
 from .engine import Engine
@@ -113,6 +114,7 @@ class LayersPipeline(ModelName, ModulationOption, DiffusionPipeline, QwenImageLo
         )
         self._backbone: QwenBackbone | None = None
         self._captioner: QwenCaptioner | None = None
+        self.residency: Residency | None = None
 
     # -- loading
     # ---------------------------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ class LayersPipeline(ModelName, ModulationOption, DiffusionPipeline, QwenImageLo
         )
         pipeline.model_name, pipeline.model_revision = parts.entry.name, parts.revision
         pipeline._backbone, pipeline._captioner = parts.backbone, parts.captioner
+        pipeline.residency = parts.residency
         return pipeline
 
     @classmethod
@@ -204,7 +207,8 @@ class LayersPipeline(ModelName, ModulationOption, DiffusionPipeline, QwenImageLo
                 f"The VAE makes {codec.latent_channels} channels, the transformer takes {channels}; "
                 "use the parts of one model."
             )
-        return Engine(backbone=self.backbone, codec=codec, device=self._execution_device)
+        device = self._execution_device if self.residency is None else self.residency.device
+        return Engine(backbone=self.backbone, codec=codec, device=device)
 
     def prompt_encoder(self, max_sequence_length: int | None) -> TextEncoder | None:
         """The encoder that fits the pipeline's text model; None when the pipeline has none."""
@@ -297,6 +301,7 @@ class LayersPipeline(ModelName, ModulationOption, DiffusionPipeline, QwenImageLo
             steps=self.config.default_steps if call.num_inference_steps is None else call.num_inference_steps,
             encoder=self.prompt_encoder(call.max_sequence_length),
             facts=facts,
+            residency=self.residency,
         )
         try:
             output = runner.run(make_jobs(canvases, layouts, call, engine))

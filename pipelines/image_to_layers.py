@@ -74,6 +74,8 @@ class ImageToLayersPipeline(LayersPipeline):
         prompts = self.collect_prompts(prompt, rows, layers, call)
         if pictures is not None and call.prompt_embeds is None and self.captioner is not None:
             shown = [Image.fromarray(quantise(canvas.pictures[0], 8)) for canvas in canvases]
+            if self.residency is not None:
+                self.residency.text()
             prompts = prompts.with_scene(self.captioner.fill(shown, prompts.scene))
         return self.run_call(
             canvases,

@@ -51,6 +51,10 @@ class Prompts:
         """The same with other scene prompts (captions filled in)."""
         return replace(self, scene=tuple(text or "" for text in scene))
 
+    def encoded(self, guided: bool) -> bool:
+        """Whether the caller brought all features that a run needs, so that no encoder has to."""
+        return self.features is not None and (not guided or self.negative_features is not None)
+
     def encode(
         self, encoder: TextEncoder | None, rows: Sequence[int], guided: bool
     ) -> dict[str, TextFeatures]:

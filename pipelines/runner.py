@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..models.layout import Layout, Role
+from ..models.memory.residency import Residency
 from ..models.text import TextEncoder, TextFeatures
 from .arguments import CallArguments, recorded
 from .cancel import check_cancelled
@@ -81,6 +82,7 @@ class Runner:
     steps: int
     encoder: TextEncoder | None
     facts: dict[str, Any]
+    residency: Residency | None = None
 
     def run(self, jobs: Sequence[Job]) -> LayersOutput:
         """The results in the order of the jobs' numbers."""
@@ -93,10 +95,13 @@ class Runner:
         total = sum(schedule.num_steps for schedule in schedules)
         results: dict[int, Result] = {}
         first_step = 0
+        self._report(Progress(phase="encode", done=0, total=len(jobs)))
+        conditions = self._conditions(groups)
         with self._bar(total) as bar:
-            for members, schedule in zip(groups, schedules, strict=True):
-                self._report(Progress(phase="encode", done=len(results), total=len(jobs)))
-                group = self._prepare(members, schedule, first_step)
+            for members, schedule, spoken in zip(groups, schedules, conditions, strict=True):
+                if results:
+                    self._report(Progress(phase="encode", done=len(results), total=len(jobs)))
+                group = self._prepare(members, schedule, first_step, spoken)
                 tokens = self.engine.sample(
                     group.jobs,
                     group.layout,
@@ -126,16 +131,32 @@ class Runner:
         schedule = make_schedule(config, self.steps, rows * columns, self.call.sigmas)
         return schedule.tail(self.call.strength) if self.call.strength < 1.0 else schedule
 
-    def _prepare(self, jobs: Sequence[Job], schedule: Schedule, first_step: int) -> _Group:
+    def _conditions(self, groups: Sequence[Sequence[Job]]) -> list[dict[str, TextFeatures]]:
+        """The features of every group, before any of them is sampled: where text encoder and transformer do not fit into
+        memory together, each has to come only once."""
+        if self.residency is not None and not self.prompts.encoded(self.guidance.enabled):
+            self.residency.text()
+        found = []
+        for jobs in groups:
+            check_cancelled(self.call.cancel)
+            rows = [job.row for job in jobs]
+            spoken = self.prompts.encode(self.encoder, rows, self.guidance.enabled)
+            found.append({name: text.to(device=self.engine.device) for name, text in spoken.items()})
+        if self.residency is not None:
+            self.residency.sampling()
+        return found
+
+    def _prepare(
+        self, jobs: Sequence[Job], schedule: Schedule, first_step: int, conditions: dict[str, TextFeatures]
+    ) -> _Group:
         check_cancelled(self.call.cancel)
         layout = jobs[0].layout
-        conditions = self.prompts.encode(self.encoder, [job.row for job in jobs], self.guidance.enabled)
         return _Group(
             jobs=jobs,
             layout=layout,
             boxes=self.boxes[jobs[0].row],
             clean=self.engine.clean_tokens(jobs, layout, self.call.cancel),
-            conditions={name: text.to(device=self.engine.device) for name, text in conditions.items()},
+            conditions=conditions,
             schedule=schedule,
             first_step=first_step,
         )

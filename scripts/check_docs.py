@@ -117,11 +117,26 @@ def studio_api() -> str:
     return "\n".join(rows)
 
 
+def memory_plans() -> str:
+    """What `acetate models Qwen/Qwen-Image-Layered --device cuda` and its like print, for two sizes."""
+    from acetate.models.memory.activations import Work
+    from acetate.models.memory.inventory import published_inventory
+    from acetate.models.memory.show import table
+
+    works = [Work.decompose(side, side, 4) for side in (640, 1024)]
+    on_gpu = table(published_inventory(), works, "cuda")
+    on_cpu = table(published_inventory(), works[:1], "cpu")
+    return "\n".join(
+        ["On a GPU:", "", *on_gpu, "", "On the CPU, whose memory is the machine's:", "", *on_cpu]
+    )
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "cli-table": cli_table,
     "cli-help": cli_help,
     "cli-reference": cli_reference,
     "formats": formats_table,
+    "memory-plans": memory_plans,
     "models": models_table,
     "operations": operations_table,
     "studio-api": studio_api,

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ...errors import InputError
+from ..attention import check_masks
 from ..frame_embedding import AddedEmbedding
 from ..layout import Layout
 from ..text import TextFeatures
@@ -108,6 +109,7 @@ class FluxBackbone(Adapter):
             full = Layout(height=full.height, width=full.width, frames=full.noisy_frames, text=full.text)
         kwargs = dict(attention_kwargs or {})
         if text.mask is not None:
+            check_masks(self.transformer, tokens.device)
             seen = torch.ones(len(tokens), hidden.shape[1], dtype=torch.bool, device=tokens.device)
             kwargs["attention_mask"] = torch.cat([text.mask.to(tokens.device), seen], 1)[:, None, None]
         guidance = None

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..attention import check_masks
 from ..frame_embedding import FrameEmbedding
 from ..layout import Layout
 from ..text import TextFeatures
@@ -88,6 +89,8 @@ class QwenBackbone(Adapter):
         """
         config = self.transformer.config
         batch = self.check_batch(tokens, sigma, text, layout, config.in_channels)
+        if text.mask is not None:
+            check_masks(self.transformer, tokens.device)
         clean = layout.num_image_tokens - layout.num_noisy_tokens
         extra = None
         if config.use_additional_t_cond:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..memory.placing import computing_device
 from .features import LayerPrompts, TextFeatures, check_layer_prompts
 
 TEMPLATE = (
@@ -49,7 +50,7 @@ class QwenTextEncoder:
         texts = [
             self.template.format(join_prompts(prompt, row)) for prompt, row in zip(prompts, rows, strict=True)
         ]
-        tokens = self.tokenizer(texts, padding=True, return_tensors="pt").to(self.encoder.device)
+        tokens = self.tokenizer(texts, padding=True, return_tensors="pt").to(computing_device(self.encoder))
         output = self.encoder(
             input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, output_hidden_states=True
         )

@@ -1,0 +1,179 @@
+"""Putting weights into modules, taking them out again, and letting blocks wait elsewhere between two calls.
+
+Values are what the files hold, cast as diffusers' own loading casts them. Knows modules, files and devices; not plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from ...errors import InputError
+from ..inventory import weight_files
+from ..modulation import FolderWeights, Weights
+from ..modulation.weights import STEM
+
+_OFFLOADING = (
+    "lazy_prefetch_group_offloading",
+    "layer_execution_tracker",
+    "group_offloading",
+)  # diffusers' names
+
+
+def assign(module: nn.Module, key: str, value: torch.Tensor) -> None:
+    """Puts a tensor in the place of the parameter ``key`` below ``module``."""
+    owner, _, name = key.rpartition(".")
+    module.get_submodule(owner)._parameters[name] = nn.Parameter(value, requires_grad=False)
+
+
+def empty(module: nn.Module, dtype: torch.dtype | None = None) -> None:
+    """Frees every parameter of ``module``; names, shapes and dtypes stay (``dtype``: another one)."""
+    for owner in module.modules():
+        for name, parameter in owner._parameters.items():
+            if parameter is not None:
+                bare = torch.empty_like(parameter, device="meta", dtype=dtype or parameter.dtype)
+                owner._parameters[name] = nn.Parameter(bare, requires_grad=False)
+
+
+class Source(Protocol):
+    """Where a transformer's weights come from."""
+
+    def tensors(self, keys: Collection[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every tensor of ``keys`` by its key, in any order and dtype."""
+        ...
+
+    def weights(self) -> Weights:
+        """The same, module by module, for what is read again and again."""
+        ...
+
+
+class FolderSource:
+    """The safetensors files of a transformer's folder."""
+
+    def __init__(self, folder: Path, remedy: str) -> None:
+        self._folder = folder
+        self._remedy = remedy
+
+    def tensors(self, keys: Collection[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        for file in weight_files(self._folder, STEM, self._remedy):
+            with safe_open(file, framework="pt") as handle:
+                for key in handle.keys():  # noqa: SIM118 - not a dict
+                    if key in keys:
+                        yield key, handle.get_tensor(key)
+
+    def weights(self) -> Weights:
+        return FolderWeights(self._folder, self._remedy)
+
+
+def fill(module: nn.Module, source: Source, devices: dict[str, torch.device], pinned: bool = False) -> None:
+    """Gets the parameters named in ``devices``, each to its device and to the dtype that the empty one has. ``pinned``:
+    those for the CPU come into memory that an accelerator can fetch from directly. Raises InputError for parameters that
+    the source does not have."""
+    wanted = {key: parameter.dtype for key, parameter in module.named_parameters() if key in devices}
+    missing = set(wanted)
+    for key, tensor in source.tensors(wanted.keys()):
+        # A copy also where nothing is cast: what is mapped from a file is not aligned and stays the file's.
+        value = tensor.to(devices[key], wanted[key], copy=True)
+        assign(module, key, value.pin_memory() if pinned and value.device.type == "cpu" else value)
+        missing.discard(key)
+    if missing:
+        raise InputError(
+            f"The transformer has {min(missing)}, which its files have not: adapters (LoRA) cannot be laid over a model "
+            "that a memory plan loads phase by phase; leave memory out, or merge the adapter into the model's files."
+        )
+
+
+def spread(count: int, chosen: int) -> frozenset[int]:
+    """``chosen`` of ``count`` numbers, as evenly as they go, so that what is fetched between them has time to arrive."""
+    return frozenset((2 * number + 1) * count // (2 * chosen) for number in range(chosen))
+
+
+def wait_on_host(transformer: Any, blocks: Sequence[int], device: torch.device) -> None:
+    """``blocks`` of the transformer lie in the machine's memory between calls and are fetched one ahead of their turn by
+    diffusers' group offloading; so is what belongs to no block. The other blocks stay on the device."""
+    every = transformer.transformer_blocks
+    transformer.transformer_blocks = nn.ModuleList(every[number] for number in blocks)
+    try:
+        # It walks over the blocks it sees and never asks again, so those that stay are simply not shown to it.
+        transformer.enable_group_offload(
+            onload_device=device,
+            offload_device=torch.device("cpu"),
+            offload_type="block_level",
+            num_blocks_per_group=1,
+            use_stream=device.type == "cuda",
+        )
+    finally:
+        transformer.transformer_blocks = every
+
+
+def layers_wait_on_host(module: nn.Module, device: torch.device) -> None:
+    """Every layer of ``module`` lies in the machine's memory between calls."""
+    from diffusers.hooks import apply_group_offloading
+
+    apply_group_offloading(
+        module,
+        onload_device=device,
+        offload_device=torch.device("cpu"),
+        offload_type="leaf_level",
+        use_stream=device.type == "cuda",
+    )
+
+
+def stop_waiting(module: nn.Module) -> None:
+    """Undoes :func:`wait_on_host` and :func:`layers_wait_on_host`; the parameters are where they were last."""
+    from diffusers.hooks import HookRegistry
+
+    for part in module.modules():
+        if hasattr(part, "_diffusers_hook"):
+            registry = HookRegistry.check_if_exists_or_initialize(part)
+            for name in _OFFLOADING:
+                registry.remove_hook(name, recurse=False)
+
+
+def computing_device(module: Any) -> torch.device:
+    """Where a module computes, which is not where its parameters are while they wait. What is no module says it itself."""
+    for part in module.modules() if isinstance(module, nn.Module) else ():
+        registry = getattr(part, "_diffusers_hook", None)
+        hook = None if registry is None else registry.get_hook("group_offloading")
+        if hook is not None:
+            return torch.device(hook.config.onload_device)
+    return module.device
+
+
+class FileStream:
+    """Blocks that are read from where the model lies for every call and freed after it, also when it fails."""
+
+    def __init__(
+        self, transformer: Any, blocks: Iterable[int], weights: Weights, device: torch.device
+    ) -> None:
+        self._weights = weights
+        self._device = device
+        self._handles = []
+        for number in blocks:
+            path, block = f"transformer_blocks.{number}", transformer.transformer_blocks[number]
+            empty(block)
+            self._handles.append(block.register_forward_pre_hook(self._reading(path)))
+            self._handles.append(block.register_forward_hook(_freed, always_call=True))
+
+    def remove(self) -> None:
+        """The blocks are ordinary, empty modules again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _reading(self, path: str) -> Any:
+        def read(block: nn.Module, args: object) -> None:
+            dtype = next(block.parameters()).dtype
+            for name, value in self._weights.read(path, block, self._device, dtype).items():
+                assign(block, name, value)
+
+        return read
+
+
+def _freed(block: nn.Module, args: object, output: object) -> None:
+    empty(block)

@@ -1,0 +1,209 @@
+"""The plan: the mildest means that fit a budget, what they come to, and a refusal with numbers where none do.
+
+Everything is decided before a weight is read. Knows arithmetic only; ``residency`` carries a plan out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from ...errors import InputError
+from .activations import Work
+from .budget import GB, OVERHEAD, PRESETS, Budget
+from .inventory import Inventory
+from .means import EXACT, Means, full_dtype, ladder
+from .prediction import Phase, host_peak, peak, predict, weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How one call of one model is held in memory, and what it comes to. Equal for equal questions."""
+
+    model: str
+    work: Work
+    device: str
+    memory: int
+    means: Means
+    phases: tuple[Phase, ...]
+    blocks: int
+    host: int | None = field(default=None)
+
+    @property
+    def peak(self) -> int:
+        """Bytes of tensors on the device, at most."""
+        return peak(self.phases).device
+
+    @property
+    def total(self) -> int:
+        """The same with what the device needs beside tensors: to be compared with the budget."""
+        return self.peak + OVERHEAD[self.device]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every bit of the result is that of a run without a plan (one result at a time)."""
+        return self.means.loss(full_dtype(self.device)) == EXACT
+
+    @property
+    def rank(self) -> tuple[int, tuple[bool, int, bool]]:
+        """How far from the plain run in results, then in speed; smaller is better."""
+        return self.means.loss(full_dtype(self.device)), self.means.slowness(self.blocks)
+
+    @property
+    def described(self) -> list[tuple[str, bool]]:
+        """The means, one sentence each, and whether each leaves the result as it is."""
+        return self.means.described(self.blocks, full_dtype(self.device))
+
+    @property
+    def coarser(self) -> list[str]:
+        """The means that change results."""
+        return [text for text, exact in self.described if not exact]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON values; bytes as they are."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "budget": self.memory,
+            "host": self.host,
+            "size": [self.work.width, self.work.height],
+            "layers": self.work.layers,
+            "means": [{"what": text, "exact": exact} for text, exact in self.described],
+            "exact": self.exact,
+            "peaks": {
+                one.name: {"weights": one.weights, "work": one.work, "device": one.device, "host": one.host}
+                for one in self.phases
+            },
+            "peak": self.peak,
+            "beside_tensors": OVERHEAD[self.device],
+            "total": self.total,
+        }
+
+
+def plan(model: Inventory, work: Work, budget: Budget) -> Plan:
+    """The first means of the device's ladder that fit. Raises InputError with what is needed, what there is and what would
+    fit instead."""
+    tried = [_with(model, work, budget, means) for means in ladder(budget.device)]
+    for candidate in tried:
+        if _fits(candidate, budget):
+            return candidate
+    raise InputError(_refusal(model, work, budget, tried))
+
+
+def plan_with(model: Inventory, work: Work, means: Means, device: str) -> Plan:
+    """The plan with exactly these means, whatever memory there is."""
+    phases = predict(model, work, means, shared=device != "cuda")
+    total = peak(phases).device + OVERHEAD[device]
+    return Plan(
+        model=model.name,
+        work=work,
+        device=device,
+        memory=total,
+        means=means,
+        phases=phases,
+        blocks=model.num_blocks,
+    )
+
+
+@lru_cache(maxsize=64)
+def smallest_preset(model: Inventory, work: Work, device: str) -> int | None:
+    """The smallest preset in GB that fits, with a machine that is large enough beside it; None when none does."""
+    for preset in PRESETS:
+        try:
+            plan(model, work, Budget(device=device, memory=preset * GB))
+        except InputError:
+            continue
+        return preset
+    return None
+
+
+def _with(model: Inventory, work: Work, budget: Budget, means: Means) -> Plan:
+    """The means with as many blocks on the device as fit."""
+    phases = predict(model, work, means, shared=budget.shared)
+    if means.offload is not None:
+        block = weights(model, work, means).block
+        # Blocks are there in every phase but that of the words, before which they are gone where those come first.
+        taken = max(phase.device for phase in phases if phase.name != "text" or not means.text_first)
+        room = max(0, budget.tensors - taken) // block
+        # The last block fetched is counted among those that wait: keeping all of them would be another rung.
+        means = replace(means, resident=int(min(room, model.num_blocks - 1)))
+        phases = predict(model, work, means, shared=budget.shared)
+    return Plan(
+        model=model.name,
+        work=work,
+        device=budget.device,
+        memory=budget.memory,
+        host=budget.host,
+        means=means,
+        phases=phases,
+        blocks=model.num_blocks,
+    )
+
+
+def _fits(candidate: Plan, budget: Budget) -> bool:
+    return candidate.peak <= budget.tensors and (
+        budget.host is None or host_peak(candidate.phases) <= budget.host
+    )
+
+
+def _refusal(model: Inventory, work: Work, budget: Budget, tried: list[Plan]) -> str:
+    least = min(tried, key=lambda one: one.peak)
+    if least.peak <= budget.tensors:
+        host = min(host_peak(one.phases) for one in tried if one.peak <= budget.tensors)
+        return (
+            f"{model.name} fits the device, but {_gb(host)} GB of weights must wait in the machine's memory, where "
+            f"{_gb(budget.host or 0)} GB are free: free some, or give --memory a larger preset of a larger device"
+        )
+    phase = peak(least.phases)
+    what = {
+        "text": "reading the prompt",
+        "encode": "encoding the picture",
+        "denoise": "a denoising step",
+        "decode": "decoding a layer",
+    }[phase.name]
+    size = f"{work.layers} layer{'s' * (work.layers != 1)} at {work.width} x {work.height} px"
+    text = (
+        f"{model.name} with {size} needs at least {_gb(least.total)} GB on this device ({what}: {_gb(phase.weights)} GB of "
+        f"weights, {_gb(phase.work)} GB of work, {_gb(OVERHEAD[budget.device])} GB beside), and there are "
+        f"{_gb(budget.memory)} GB"
+    )
+    return f"{text}: {_remedies(model, work, budget, phase)}"
+
+
+def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str:
+    """What would fit: fewer layers, a smaller size, a larger preset; whichever of them do."""
+    found = []
+    if phase.name != "text":
+        most, too_many = 0, work.layers  # so many fit, so many do not
+        while too_many - most > 1:
+            layers = (most + too_many) // 2
+            fewer = replace(work, layers=layers, frames=work.frames - work.layers + layers)
+            most, too_many = (layers, too_many) if _any_fits(model, fewer, budget) else (most, layers)
+        if most:
+            found.append(f"ask for {most} layer{'s' * (most != 1)}")
+        for share in (0.75, 0.625, 0.5, 0.375, 0.25):
+            wide, tall = (max(32, round(side * share / 32) * 32) for side in (work.width, work.height))
+            if _any_fits(model, replace(work, width=wide, height=tall), budget):
+                found.append(f"work at {wide} x {tall} px")
+                break
+    larger = [preset for preset in PRESETS if preset * GB > budget.memory]
+    fitting = next(
+        (
+            preset
+            for preset in larger
+            if _any_fits(model, work, replace(budget, memory=preset * GB, host=None))
+        ),
+        None,
+    )
+    if fitting is not None:
+        found.append(f"use a device for --memory {fitting}")
+    return ", or ".join(found) if found else "no preset fits; ask for fewer layers and a smaller size"
+
+
+def _any_fits(model: Inventory, work: Work, budget: Budget) -> bool:
+    return any(_fits(_with(model, work, budget, means), budget) for means in ladder(budget.device))
+
+
+def _gb(size: int) -> str:
+    return f"{size / GB:.1f}"

@@ -1,0 +1,127 @@
+"""The highest memory of each phase of a run, on the device and in the machine beside it, for given means.
+
+Sums of what parts weigh (``inventory``) and what they hold while they work (``activations``). Knows no budgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .activations import Work, codec_bytes, dtype_of, step_bytes, table_bytes, text_bytes
+from .inventory import Inventory
+from .means import Means
+
+AHEAD = {"host": 2, "files": 1}
+"""Blocks on the device at one time where they wait elsewhere: the one that computes, and the one that is fetched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """The peak of one phase, all tensors of the process counted. ``weights`` and ``work`` are on the device; ``host``: what
+    lies in the machine's own memory meanwhile (0 where device and host share one)."""
+
+    name: str
+    weights: int
+    work: int
+    host: int = 0
+
+    @property
+    def device(self) -> int:
+        return self.weights + self.work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Bytes of a model's parts under given means. ``waiting``: transformer blocks that are not on the device."""
+
+    block: int
+    resident: int
+    waiting: int
+    fixed: int
+    table: int
+    encoder: int
+    encoder_leaf: int
+    rest: int
+
+
+def weights(model: Inventory, work: Work, means: Means) -> Weights:
+    """What every part weighs as it is held."""
+    size = dtype_of(means.dtype).itemsize
+    cast = size if means.storage is None else 1
+    block = model.block_cast * cast + (model.block - model.block_cast) * size
+    waiting = 0 if means.offload is None else model.num_blocks - means.resident
+    return Weights(
+        block=block,
+        resident=(model.num_blocks - waiting) * block,
+        waiting=waiting * block,
+        fixed=size * (model.fixed + (0 if means.table else model.modulation)),
+        table=table_bytes(model, work, means.dtype) if means.table else 0,
+        encoder=model.encoder * size,
+        encoder_leaf=model.encoder_leaf * size,
+        rest=(model.vae_size + model.embedding) * size,
+    )
+
+
+def predict(model: Inventory, work: Work, means: Means, *, shared: bool) -> tuple[Phase, ...]:
+    """The phases in their order. ``shared``: device and host are one memory."""
+    held = weights(model, work, means)
+    size = dtype_of(means.dtype).itemsize
+    waits = means.offload == "host"
+    # Between passes blocks that are fetched are gone, and with them what belongs to no block.
+    idle = held.resident + held.table + (0 if waits else held.fixed)
+    ahead = 0 if means.offload is None else min(AHEAD[means.offload] * held.block, held.waiting)
+    passing = held.resident + held.table + held.fixed + ahead
+    if means.text_offload:
+        encoder_here, encoder_idle = min(2 * held.encoder_leaf, held.encoder), 0
+    else:
+        encoder_here, encoder_idle = held.encoder, 0 if means.text_first else held.encoder
+    before = held.table if means.text_first else idle
+    host_later = held.waiting + held.fixed if waits else 0
+    host_text = held.encoder * means.text_offload + (0 if means.text_first else host_later)
+    # Building the table reads one modulation layer at a time, from its file and in the dtype it is used in.
+    table = 12 * model.hidden**2 * size if means.table else 0
+    read = size * block_largest(model) if means.offload == "files" else 0
+    return (
+        Phase(
+            name="text",
+            weights=encoder_here + before + held.rest,
+            work=text_bytes(model, work, means.dtype),
+            host=host_text,
+        ),
+        Phase(
+            name="encode",
+            weights=idle + encoder_idle + held.rest,
+            work=codec_bytes(model, work, means.dtype, decode=False, tiled=means.tiling),
+            host=host_later,
+        ),
+        Phase(
+            name="denoise",
+            weights=passing + encoder_idle + held.rest,
+            work=max(step_bytes(model, work, means.dtype), table) + read,
+            host=host_later,
+        ),
+        Phase(
+            name="decode",
+            weights=idle + encoder_idle + held.rest,
+            work=codec_bytes(model, work, means.dtype, decode=True, tiled=means.tiling),
+            host=host_later,
+        ),
+    )
+
+
+def block_largest(model: Inventory) -> int:
+    """Parameters of a block's largest layer, which is mapped from its file while it is copied."""
+    return 4 * model.hidden**2
+
+
+def peak(phases: tuple[Phase, ...]) -> Phase:
+    """The phase that takes most on the device."""
+    return max(phases, key=lambda phase: phase.device)
+
+
+def host_peak(phases: tuple[Phase, ...]) -> int:
+    """The most that is held in the machine's memory beside the device."""
+    return max(phase.host for phase in phases)
+
+
+__all__ = ["Phase", "Weights", "host_peak", "peak", "predict", "weights"]

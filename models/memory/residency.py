@@ -1,0 +1,141 @@
+"""What of a model is in memory when: a plan carried out, phase by phase.
+
+A pipeline says which phase comes, and the parts that it needs are there, on the device that computes; those that the
+plan puts away meanwhile are gone. Knows parts and plans; nothing of prompts or pictures.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .means import Means
+from .placing import FileStream, Source, empty, fill, layers_wait_on_host, spread, stop_waiting, wait_on_host
+
+FLOAT8_SKIPPED = ("pos_embed", "norm", "^time_text_embed", "^img_in", "^txt_in", "^proj_out")
+"""What is computed with as stored: everything but the blocks' linear layers."""
+
+
+class TransformerPart:
+    """A transformer that exists without weights until it is needed. ``transformer``: as built on the meta device, with its
+    modulation table where it has one; ``source``: where its weights are."""
+
+    def __init__(self, transformer: Any, source: Source, means: Means, device: torch.device) -> None:
+        self.transformer = transformer
+        self.filled = False
+        self._source = source
+        self._means = means
+        self._device = device
+        self._stream: FileStream | None = None
+        if means.storage == "float8":
+            transformer.enable_layerwise_casting(
+                storage_dtype=torch.float8_e4m3fn,
+                compute_dtype=next(transformer.parameters()).dtype,
+                skip_modules_pattern=FLOAT8_SKIPPED,
+            )
+
+    def fill(self) -> None:
+        """Its weights are in memory from now on, where the plan wants them."""
+        if self.filled:
+            return
+        self.filled = True
+        means, count = self._means, len(self.transformer.transformer_blocks)
+        waiting: list[int] = []
+        if means.offload is not None:
+            staying = spread(count, means.resident) if means.resident else frozenset()
+            waiting = [number for number in range(count) if number not in staying]
+        heads = tuple(f"transformer_blocks.{number}." for number in waiting)
+        host = torch.device("cpu")
+        devices: dict[str, torch.device] = {}
+        for key, _ in self.transformer.named_parameters():
+            waits = key.startswith(heads)
+            if means.offload == "host" and (waits or not key.startswith("transformer_blocks.")):
+                devices[key] = host
+            elif not waits:
+                devices[key] = self._device
+        fill(self.transformer, self._source, devices, pinned=self._device.type == "cuda")
+        if means.offload == "host":
+            wait_on_host(self.transformer, waiting, self._device)
+        elif means.offload == "files":
+            self._stream = FileStream(self.transformer, waiting, self._source.weights(), self._device)
+
+    def empty(self) -> None:
+        """Its weights are gone."""
+        if not self.filled:
+            return
+        self.filled = False
+        if self._stream is not None:
+            self._stream.remove()
+            self._stream = None
+        stop_waiting(self.transformer)
+        empty(self.transformer)
+
+
+class EncoderPart:
+    """A text encoder that exists without weights until it is needed. ``load`` makes another one, whole."""
+
+    def __init__(self, encoder: Any, load: Callable[[], Any], means: Means, device: torch.device) -> None:
+        self.encoder = encoder
+        self.filled = False
+        self._load = load
+        self._means = means
+        self._device = device
+
+    def fill(self) -> None:
+        """Its weights are in memory from now on."""
+        if self.filled:
+            return
+        self.filled = True
+        loaded = self._load()
+        for own, other in zip(self.encoder.modules(), loaded.modules(), strict=True):
+            own._parameters.update(other._parameters)
+            own._buffers.update(other._buffers)
+        if hasattr(loaded, "generation_config"):
+            self.encoder.generation_config = loaded.generation_config
+        if self._means.text_offload:
+            layers_wait_on_host(self.encoder, self._device)
+
+    def empty(self) -> None:
+        """Its weights are gone."""
+        if not self.filled:
+            return
+        self.filled = False
+        stop_waiting(self.encoder)
+        empty(self.encoder)
+
+
+class Residency:
+    """Which part is in memory. ``device``: where the model computes."""
+
+    def __init__(
+        self, means: Means, device: torch.device, transformer: TransformerPart, encoder: EncoderPart
+    ) -> None:
+        self.means = means
+        self.device = device
+        self._transformer = transformer
+        self._encoder = encoder
+        if not means.text_first:
+            encoder.fill()
+            transformer.fill()
+
+    def text(self) -> None:
+        """Prompts are encoded or pictures described next."""
+        if self.means.text_first:
+            self._transformer.empty()
+            self._cleared()
+        self._encoder.fill()
+
+    def sampling(self) -> None:
+        """The transformer runs next, and nobody asks for words any more."""
+        if self.means.text_first:
+            self._encoder.empty()
+            self._cleared()
+        self._transformer.fill()
+
+    def _cleared(self) -> None:
+        gc.collect()  # hooks and modules refer to each other; what waits for the collector would count as held
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
