@@ -17,6 +17,7 @@ def serve(arguments: argparse.Namespace) -> int:
         port=arguments.port,
         auth=tuple(parse_login(text) for text in arguments.auth),
         models=tuple(arguments.model) or ("tiny",),
+        memory=arguments.memory,
         store=None if arguments.store is None else Path(arguments.store),
         hours=arguments.hours,
         max_upload_mib=arguments.max_upload,

@@ -3,7 +3,7 @@ the tests are made from it."""
 
 from __future__ import annotations
 
-from .create_verbs import CREATE, JSON, LAYERED, MODEL, QUIET, STEPS, output
+from .create_verbs import CREATE, JSON, LAYERED, MEMORY, MODEL, QUIET, STEPS, output
 from .render_verb import RENDER
 from .verb import Verb, argument
 
@@ -58,7 +58,8 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "ui",
-        "ui [--host H] [--port P] [--auth NAME:PASSWORD]... [--model M]... [--store DIR] [--hours H] [--max-upload MIB]",
+        "ui [--host H] [--port P] [--auth NAME:PASSWORD]... [--model M]... [--memory GB] [--store DIR] [--hours H] "
+        "[--max-upload MIB]",
         "open the studio: layers, stage and generator in the browser",
         "studio:serve",
         (
@@ -85,6 +86,7 @@ VERBS: tuple[Verb, ...] = (
                 default=[],
                 help="a model that visitors may choose; can be repeated (default: tiny)",
             ),
+            MEMORY,
             argument(
                 "--store",
                 metavar="DIR",

@@ -72,6 +72,7 @@ FIELDS: dict[str, Callable[[str, str], Any]] = {
     "model": _plain,
     "best_of": _whole,
     "keep_whole": _truth,
+    "memory": _plain,
     "edits": _edits,
     "outputs": _words,
 }

@@ -14,6 +14,7 @@ from ..api import check_tries
 from ..errors import InputError
 from ..layers.edit import parse_operation
 from ..layers.io.formats import FORMATS, choose_format
+from ..models.memory.budget import parse_memory
 from ..models.registry import DEFAULT_MODEL
 from ..pipelines.sizes import check_canvas
 from ..run import MAX_LAYERS, check_run
@@ -26,9 +27,9 @@ MAX_TEXT = 10_000
 MAX_EDITS = 1000
 _USES: dict[str, frozenset[str]] = {
     "decompose": frozenset(
-        {"input", "prompt", "layers", "size", "seed", "steps", "model", "best_of", "keep_whole"}
+        {"input", "prompt", "layers", "size", "seed", "steps", "model", "memory", "best_of", "keep_whole"}
     ),
-    "generate": frozenset({"prompt", "layers", "size", "seed", "steps", "model"}),
+    "generate": frozenset({"prompt", "layers", "size", "seed", "steps", "model", "memory"}),
     "edit": frozenset({"input", "edits"}),
     "convert": frozenset({"input"}),
 }
@@ -75,6 +76,8 @@ class Job:
     """So many tries, of which the closest to the picture is taken."""
     keep_whole: bool | None = None
     """Put torn objects together; None for what the model's folder says."""
+    memory: str | None = None
+    """How the model is held: "auto", or a preset in GB; None loads everything."""
     model: str = DEFAULT_MODEL
     edits: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("psd",)
@@ -93,6 +96,8 @@ class Job:
             check_tries(self.best_of)
         if not isinstance(self.keep_whole, bool | None):
             raise InputError(f"keep_whole must be true or false, not {_short(self.keep_whole)}")
+        if self.memory is not None:
+            parse_memory(self.memory)
         _check_layers(self.task, self.layers)
         _check_size(self.task, self.size)
         for edit in self.edits:
@@ -131,6 +136,8 @@ def parse_job(given: Mapping[str, Any]) -> Job:
         for name in ("input", "prompt", "seed", "steps", "model", "best_of", "keep_whole")
         if name in given
     }
+    if "memory" in given:
+        known["memory"] = str(given["memory"])
     if "layers" in given:
         known["layers"] = _layers(given["layers"])
     if "size" in given:

@@ -65,6 +65,7 @@ def _decompose(planned: PlannedJob, on_progress: OnProgress, cancel: threading.E
         planned.source,
         4 if job.layers is None else job.layers,  # type: ignore[arg-type]
         model=job.model,
+        memory=job.memory,
         prompt=job.prompt,
         steps=job.steps,
         seed=job.seed,
@@ -89,6 +90,7 @@ def _generate(planned: PlannedJob, on_progress: OnProgress, cancel: threading.Ev
         boxes=boxes_of(wishes),
         size=job.size if isinstance(job.size, tuple) else None,
         model=job.model,
+        memory=job.memory,
         steps=job.steps,
         seed=job.seed,
         on_progress=on_progress,

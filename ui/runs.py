@@ -190,7 +190,8 @@ class Runs:
             raise InputError(f"The number of steps must lie between 1 and 1000, not {steps}.")
         if not 0 <= seed < 2**53:
             raise InputError(f"The seed must be a whole number from 0 on, not {seed}.")
-        return {"model": self.settings.choices[self._model_name(model)], "steps": steps, "seed": seed}
+        model = self.settings.choices[self._model_name(model)]
+        return {"model": model, "memory": self.settings.memory, "steps": steps, "seed": seed}
 
 
 def _box(box: list[int] | None) -> Box | None:

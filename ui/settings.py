@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..layers.io.limits import Limits
+from ..models.memory.budget import parse_memory
 from ..models.registry import DEFAULT_MODEL
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -23,6 +24,8 @@ class StudioSettings:
     """(name, password) of those who may enter; empty: everybody who reaches the port."""
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     """Names or folders a visitor may choose from, by their last path part; the first is the default."""
+    memory: str | None = None
+    """How models are held, as `--memory` of the other commands; None loads everything."""
     store: Path | None = None
     """Where documents lie while their visitors work; None: a temporary folder that is removed at the end."""
     hours: float = 4.0
@@ -49,6 +52,8 @@ class StudioSettings:
             raise InputError(f"--port must lie between 0 and 65535, not {self.port}")
         if not self.models:
             raise InputError("the studio needs at least one --model")
+        if self.memory is not None:
+            parse_memory(self.memory)
         if not 0 < self.hours <= 24 * 365:
             raise InputError(f"--hours must be a positive number of hours, not {self.hours}")
         for name in ("max_upload_mib", "max_megapixels", "max_layers", "max_documents", "max_per_visitor"):

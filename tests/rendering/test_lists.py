@@ -92,6 +92,21 @@ def test_how_a_picture_is_taken_apart_can_be_said_in_a_list(tmp_path: Path, pict
     assert "keep_whole must be true or false, not 'x'" in plan.rejected[0].reason
 
 
+def test_memory_is_a_field_of_jobs_that_run_a_model(tmp_path: Path, picture: Path) -> None:
+    rows = [
+        {"id": "a", "task": "decompose", "input": "picture.png", "memory": 24},
+        {"id": "b", "task": "generate", "prompt": "x", "memory": "auto"},
+        {"id": "c", "task": "generate", "prompt": "x", "memory": 23},
+        {"id": "d", "task": "convert", "input": "picture.png", "memory": 24},
+    ]
+    plan = plan_of(write_jobs(tmp_path / "jobs.jsonl", rows))
+    assert [one.job.memory for one in plan.todo] == ["24", "auto"]
+    assert plan.todo[0].job.settings()["memory"] == "24"
+    wrong = ("auto or one of 8, 12, 16, 24, 48, 80 (GB), not '23'", "convert has no memory")
+    for one, words in zip(plan.rejected, wrong, strict=True):
+        assert words in one.reason
+
+
 def test_sweeps_multiply_jobs_and_name_them(tmp_path: Path, picture: Path) -> None:
     jobs = [
         {"id": "a", "task": "generate", "prompt": "a {colour} fish"},
