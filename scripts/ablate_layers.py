@@ -106,7 +106,7 @@ def main() -> None:
         model = LayersModel(words, ModelSettings(latent_channels=channels, **chosen_sizes)).to(device)
         model.clean_head = name == "clean head"
         if args.device == "cuda":
-            model.hurry(compiled=not args.eager)
+            model.hurry(compiled=not args.eager, flash=True)
         settings = LoopSettings(
             minutes=args.seconds / 60,
             steps=args.steps and (2 if name == "warming up" else args.steps),

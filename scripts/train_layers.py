@@ -32,7 +32,7 @@ from acetate.training.pool import Pool
 from acetate.training.tasks import TASKS, TaskBatch, TaskSettings, make_batch
 
 PRESETS = {
-    "cpu": {"tokens": 3072, "scenes": 32, "group": 8, "pool": 8, "workers": 1, "reuse": 4.0, "large": 0.0},
+    "cpu": {"tokens": 3072, "scenes": 32, "group": 8, "pool": 10, "workers": 1, "reuse": 6.0, "large": 0.0},
     "cuda": {
         "tokens": 65536,
         "scenes": 512,
@@ -86,7 +86,7 @@ def main() -> None:
     )
     parser.add_argument("--no-muon", action="store_true", help="AdamW for everything")
     parser.add_argument("--large", type=float, help="share of chunks on large grids at the end (256 pixels)")
-    parser.add_argument("--eager", action="store_true", help="do not compile the blocks on a GPU")
+    parser.add_argument("--eager", action="store_true", help="do not compile the blocks (a minute or two at the start; needs a C++ compiler on a CPU)")
     parser.add_argument("--rehearse", action="store_true", help="one minute, to see that everything works")
     args = parser.parse_args()
     preset = PRESETS[args.device]
@@ -154,8 +154,8 @@ def main() -> None:
         reuse=float(preset["reuse"]),
     )
     model.to(device)
-    if args.device == "cuda":
-        model.hurry(compiled=not args.eager)
+    if not args.eager:
+        model.hurry(compiled=True, flash=args.device == "cuda")
     validation = validation_batches(pool, held_out, max(tasks.tokens // 4, 4096))
     trainer = Trainer(
         model,

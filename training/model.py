@@ -123,11 +123,12 @@ class LayersModel(nn.Module):
         for name, kind in zip(PARTS, kinds, strict=True):
             getattr(self, name).load_state_dict(kind.from_pretrained(folder / name).float().state_dict())
 
-    def hurry(self, *, compiled: bool, backend: str = "inductor") -> None:
-        """Set up for a GPU: flash attention, and each block's arithmetic compiled once for all shapes by torch's
-        ``backend``."""
+    def hurry(self, *, compiled: bool, flash: bool, backend: str = "inductor") -> None:
+        """Set up for long runs: flash attention, which pays on a GPU, and each block's arithmetic compiled once for all
+        shapes by torch's ``backend`` (on a CPU that takes a C++ compiler)."""
         self.fast = True
-        self.transformer.set_attn_processor(FlashAttention())
+        if flash:
+            self.transformer.set_attn_processor(FlashAttention())
         frequencies = _RealFrequencies(self.transformer.pos_embed, layer_axis=True, size=256)
         self.backbone = QwenBackbone(self.transformer, self.frame_embedding, frequencies=frequencies)
         if compiled:

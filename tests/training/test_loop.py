@@ -108,8 +108,9 @@ def test_rates_rise_hold_and_fall_to_zero() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("flash", [False, True])
 def test_blocks_are_compiled_once_for_every_task_and_shape(
-    model: LayersModel, pool: Pool, stream: ChunkStream
+    model: LayersModel, pool: Pool, stream: ChunkStream, flash: bool
 ) -> None:
     """One graph, whatever the task, the grid and the number of layers; the loss stays what it was. (A batch of one is a
     case of its own to torch's compiler; a GPU's batches never are.)"""
@@ -137,7 +138,7 @@ def test_blocks_are_compiled_once_for_every_task_and_shape(
     plain = losses()
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    model.hurry(compiled=True, backend="eager")
+    model.hurry(compiled=True, flash=flash, backend="eager")
     for one, other in zip(losses(), plain, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
