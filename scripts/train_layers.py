@@ -32,7 +32,7 @@ from acetate.training.pool import Pool
 from acetate.training.tasks import TASKS, TaskBatch, TaskSettings, make_batch
 
 PRESETS = {
-    "cpu": {"tokens": 3072, "scenes": 32, "group": 8, "pool": 10, "workers": 1, "reuse": 6.0, "large": 0.0},
+    "cpu": {"tokens": 3072, "scenes": 32, "group": 8, "pool": 16, "workers": 1, "reuse": 10.0, "large": 0.0},
     "cuda": {
         "tokens": 65536,
         "scenes": 512,
