@@ -209,7 +209,7 @@ def generate(
         call["layers"] = layers
         call["layer_prompts"] = [None, *layer_prompts] if layer_prompts else None
         call["boxes"] = [None, *boxes] if boxes else None
-    run.fit(layers, canvas)
+    run.fit(layers, canvas, boxes=call["boxes"] if on_flux else None)
     document = run.made(**call).documents[0]
     arguments = {
         "prompt": prompt,

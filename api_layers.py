@@ -240,7 +240,9 @@ def transparent(
     call["guidance_scale" if on_flux else "true_cfg_scale"] = guidance
     if picture is not None:
         call["image"] = picture
-    run.fit(1, size if size is not None or picture is None else (picture.shape[1], picture.shape[0]))
+    shown = None if picture is None else (picture.shape[1], picture.shape[0])
+    canvas = flux_canvas(width, height, shown) if on_flux else size or shown
+    run.fit(1, canvas, picture=picture is not None)
     document = run.made(**call).documents[0]
     arguments = {
         "prompt": prompt,

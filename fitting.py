@@ -6,22 +6,29 @@ Joins what the user asked (``memory=``), what the model's folder says of itself 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import InputError
+from .models.family import FLUX
 from .models.memory.budget import Budget, budget_for, parse_memory
 from .models.registry import ModelEntry
 
 if TYPE_CHECKING:
-    from .models.memory.activations import Work
     from .models.memory.inventory import Inventory
     from .models.memory.plan import Plan
+    from .models.memory.work import Box, Work
+    from .session import ModelOptions
 
 logger = logging.getLogger("acetate.memory")
 
 Memory = Literal["auto", 8, 12, 16, 24, 48, 80] | str | int
 RESOLUTION, MULTIPLE, STEPS = 640, 32, 50  # of Qwen-Image-Layered, for folders that name none
+# FLUX's pipelines have these: steps and branches of a task, and steps of schnell.
+FLUX_STEPS, FLUX_BRANCHES, FAST_STEPS = {"transparent": 50, "generate": 28}, {"transparent": 1, "generate": 2}, 4
 
 # Frames that a task's layers come with, and whether the size is the picture's at the model's resolution or as asked.
 _FRAMES = {
@@ -44,7 +51,7 @@ def work_of(
 ) -> Work:
     """What one call comes to. ``stored``: the model's own settings; ``size``: (width, height) of the picture or canvas in
     pixels, None for the model's own square."""
-    from .models.memory.activations import Work
+    from .models.memory.work import Work
     from .pipelines.sizes import bucket_size
 
     added, of_picture = _FRAMES[task]
@@ -62,38 +69,107 @@ def work_of(
     )
 
 
-def plan_call(
+def flux_work(
     task: str,
-    entry: ModelEntry,
-    stored: dict[str, Any],
-    memory: Memory | None,
+    fast: bool,
     layers: int,
     size: tuple[int, int] | None = None,
     *,
-    batch: int = 1,
     steps: int | None = None,
+    boxes: Sequence[Box | None] | None = None,
+    picture: bool = False,
+) -> Work:
+    """What one call on FLUX comes to. ``fast``: schnell; ``size``: (width, height) of the canvas; ``boxes``: of the layers,
+    the background's None first; ``picture``: whether it starts from one."""
+    from .models.memory.work import Work
+    from .pipelines.sizes import flux_canvas
+
+    wide, tall = flux_canvas(*(size or (None, None)))
+    return Work(
+        width=wide,
+        height=tall,
+        layers=layers,
+        frames=layers + (task == "generate"),
+        steps=steps or (FAST_STEPS if fast else FLUX_STEPS[task]),
+        branches=FLUX_BRANCHES[task],
+        boxes=None if boxes is None else tuple(boxes),
+        picture=picture,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of the API: its task, and what there is in it. ``size``: (width, height) of a picture or canvas in pixels,
+    None for the model's own; ``steps`` None: the model's own; ``boxes``: of every layer, the background's None first, where
+    layers have boxes; ``picture``: whether FLUX starts from one."""
+
+    task: str
+    layers: int
+    size: tuple[int, int] | None = None
+    batch: int = 1
+    steps: int | None = None
+    boxes: Sequence[Box | None] | None = None
+    picture: bool = False
+
+    def work(self, model: Inventory, stored: dict[str, Any]) -> Work:
+        """What it comes to on ``model``. ``stored``: the model's own settings."""
+        if model.family is not FLUX:
+            return work_of(self.task, stored, self.layers, self.size, batch=self.batch, steps=self.steps)
+        return flux_work(
+            self.task,
+            model.fast,
+            self.layers,
+            self.size,
+            steps=self.steps,
+            boxes=self.boxes,
+            picture=self.picture,
+        )
+
+
+def plan_call(
+    call: Call,
+    entry: ModelEntry,
+    stored: dict[str, Any],
+    memory: Memory | None,
+    options: ModelOptions | None = None,
 ) -> Plan | None:
-    """The plan of one call of the API on this machine, None where none is asked for; arguments as for :func:`work_of`. It
-    is told to whoever listens to the logger "acetate.memory", before anything is loaded."""
+    """The plan of one call of the API on this machine, None where none is asked for. It is told to whoever listens to the
+    logger "acetate.memory", before anything is loaded. ``options``: what the user adds to the model, which counts."""
     if memory is None:
         return None
     parse_memory(memory)
     from .models.memory.show import lines
     from .session import device_name
 
-    work = work_of(task, stored, layers, size, batch=batch, steps=steps)
-    found = plan_here(entry, memory, work, device_name())
+    model = model_inventory(entry, call.task, options)
+    found = plan_here(model, memory, call.work(model, stored), device_name())
     logger.info("%s", "\n".join(lines(found.as_dict())))
     return found
 
 
-def plan_here(entry: ModelEntry, memory: Memory, work: Work, device: str) -> Plan:
+def model_inventory(entry: ModelEntry, task: str, options: ModelOptions | None = None) -> Inventory:
+    """What a model's parts weigh for ``task``, with what the user adds to it. Raises InputError for LoRAs that a plan cannot
+    count."""
+    from .models.folder import fingerprint
+
+    alpha = None if options is None else options.transparency
+    contents = tuple(None if path is None else fingerprint(path) for path in (entry.path, alpha))
+    model = _inventory(entry, task, alpha, contents)
+    loras = () if options is None else options.loras
+    if not loras:
+        return model
+    from .models.memory.adapters import count_adapters
+
+    size, modulation = count_adapters(loras)
+    return replace(model, adapters=size, adapts_modulation=modulation)
+
+
+def plan_here(model: Inventory, memory: Memory, work: Work, device: str) -> Plan:
     """The plan of ``work`` on this machine. Raises InputError for an unknown preset, where nothing fits, and where a preset
     is more than there is."""
     from .models.memory.plan import GB, plan
 
     parse_memory(memory)
-    model = _inventory(entry, _stamp(entry))
     budget = _budget(str(memory), device)
     found = plan(model, work, budget)
     if budget.free is not None and found.peak > budget.free:
@@ -118,16 +194,13 @@ def _budget(memory: str, device: str) -> Budget:
 
 
 @lru_cache(maxsize=4)
-def _inventory(entry: ModelEntry, contents: str) -> Inventory:
+def _inventory(
+    entry: ModelEntry, task: str, transparency: Path | None, contents: tuple[str | None, ...]
+) -> Inventory:
+    """``contents`` tells files that have changed from what was counted."""
     from .models.memory.inventory import inventory_of
 
-    return inventory_of(entry)
+    return inventory_of(entry, task, transparency)
 
 
-def _stamp(entry: ModelEntry) -> str:
-    from .models.folder import fingerprint
-
-    return "" if entry.path is None else fingerprint(entry.path)
-
-
-__all__ = ["Memory", "plan_call", "plan_elsewhere", "plan_here", "work_of"]
+__all__ = ["Call", "Memory", "model_inventory", "plan_call", "plan_elsewhere", "plan_here", "work_of"]

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .fitting import Memory, plan_call
+from .fitting import Call, Memory, plan_call
 from .models.family import FAMILIES, FLUX, Family, check_task, family_of
 from .models.lora import LoraLike, read_loras
 from .models.registry import ModelEntry, resolve
@@ -26,6 +26,7 @@ from .session import ModelOptions, Task, open_pipeline, stored_settings
 if TYPE_CHECKING:
     from .layers.document import LayeredImage
     from .models.memory.plan import Plan
+    from .models.memory.work import Box
     from .pipelines.outputs import LayersOutput
     from .pipelines.progress import Progress
 
@@ -111,19 +112,31 @@ class Run:
         """Which family the model is of; raises as :attr:`stored` does."""
         return self._model[2]
 
-    def fit(self, layers: int, size: tuple[int, int] | None = None, *, batch: int = 1) -> None:
+    def fit(
+        self,
+        layers: int,
+        size: tuple[int, int] | None = None,
+        *,
+        batch: int = 1,
+        boxes: Sequence[Box | None] | None = None,
+        picture: bool = False,
+    ) -> None:
         """Plans how the model is held, where ``memory`` asks for that, for ``layers`` layers of a picture or canvas of
-        ``size``. Raises InputError where nothing fits, and for LoRAs over parts that come and go."""
+        ``size``; ``boxes`` and ``picture`` as :class:`~acetate.fitting.Call` has them. Raises InputError where nothing
+        fits, and for LoRAs of a text encoder, which comes and goes."""
         entry, stored, _ = self._model
-        plan = plan_call(self.task, entry, stored, self.memory, layers, size, batch=batch, steps=self.steps)
-        if plan is None:
-            return
-        if self.options.loras and (plan.means.text_first or plan.means.offload or plan.means.storage):
-            raise InputError(
-                f"with --memory {self.memory} the transformer comes and goes, and a LoRA cannot be laid over it: leave one "
-                "of the two out, or give a larger preset"
-            )
-        self._plans.append(plan)
+        call = Call(
+            task=self.task,
+            layers=layers,
+            size=size,
+            batch=batch,
+            steps=self.steps,
+            boxes=boxes,
+            picture=picture,
+        )
+        plan = plan_call(call, entry, stored, self.memory, self.options)
+        if plan is not None:
+            self._plans.append(plan)
 
     def made(self, **call: Any) -> LayersOutput:
         """What the task's pipeline makes of ``call``, as documents."""

@@ -10,6 +10,7 @@ from ..errors import InputError
 from .create import parse_size
 
 if TYPE_CHECKING:
+    from ..models.family import Family
     from ..models.memory.plan import Plan
     from ..models.registry import ModelEntry
 
@@ -76,24 +77,27 @@ def _smallest(known: dict[str, int | None] | None) -> str:
 
 
 def _plans(arguments: argparse.Namespace) -> int:
-    """The plan for ``--memory``, or every preset's, for one call of ``decompose``."""
-    from ..fitting import plan_elsewhere, plan_here, work_of
+    """The plan for ``--memory``, or every preset's: for one call of ``decompose``; on FLUX of ``transparent``, or of
+    ``generate`` where several layers are asked for."""
+    from ..fitting import Call, model_inventory, plan_elsewhere, plan_here
+    from ..models.family import FLUX
     from ..models.memory.budget import parse_memory
     from ..models.memory.show import lines, preset_rows, table
     from ..models.registry import resolve
 
     size = None if arguments.size is None else parse_size(arguments.size)
     preset = None if arguments.memory is None else parse_memory(arguments.memory)
-    layers = 4 if arguments.layers is None else arguments.layers
-    if layers < 1:
-        raise InputError(f"--layers must be at least 1, not {layers}")
+    if arguments.layers is not None and arguments.layers < 1:
+        raise InputError(f"--layers must be at least 1, not {arguments.layers}")
     if size is not None and min(size) < 1:
         raise InputError(f"--size {arguments.size} has no pixels")
     entry = resolve(arguments.model)
-    from ..models.memory.inventory import inventory_of
-
-    stored = _stored(entry)
-    work = work_of("decompose", {**stored, **_own_size(size)}, layers, size)
+    task, usual = "decompose", 4
+    if _family(entry) is FLUX:
+        task, usual = ("transparent" if arguments.layers in (None, 1) else "generate"), 1
+    model = model_inventory(entry, task)
+    call = Call(task=task, layers=arguments.layers or usual, size=size)
+    work = call.work(model, {**_stored(entry), **_own_size(size)})
     device = arguments.device or _this_device()
     found: list[Plan]
     if arguments.memory == "auto":
@@ -101,11 +105,10 @@ def _plans(arguments: argparse.Namespace) -> int:
             raise InputError(
                 f"--memory auto looks at this machine, which has no {arguments.device}: give a preset"
             )
-        found = [plan_here(entry, "auto", work, _this_device())]
+        found = [plan_here(model, "auto", work, _this_device())]
     elif preset is not None:
-        found = [plan_elsewhere(inventory_of(entry), preset, work, device.split(":")[0])]
+        found = [plan_elsewhere(model, preset, work, device.split(":")[0])]
     else:
-        model = inventory_of(entry)
         rows = preset_rows(model, work, device.split(":")[0])
         if arguments.json:
             listed = [
@@ -121,6 +124,15 @@ def _plans(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(found[0].as_dict())))
     return 0
+
+
+def _family(entry: ModelEntry) -> Family:
+    from ..models.family import FLUX, QWEN, family_of
+
+    stored = _stored(entry)
+    if stored and entry.path is not None:
+        return family_of(entry.path, stored)
+    return FLUX if entry.backbone == FLUX.transformer else QWEN
 
 
 def _own_size(size: tuple[int, int] | None) -> dict[str, int]:

@@ -87,8 +87,8 @@ def load_components(
     ``modulation_table`` leaves the transformer's modulation weights, a third of it, in their files and reads them once
     per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
     CPU and bfloat16 elsewhere. ``transparency``: where FLUX takes alpha from (``transparency.find_alpha``); ``task``: a
-    command that the model must be able to do, known before anything is loaded. ``means``: how a memory plan holds a
-    Qwen-class model; it names the dtype and the table itself, and a pipeline must say which phase comes. Raises InputError
+    command that the model must be able to do, known before anything is loaded. ``means``: how a memory plan holds
+    the model; it names the dtype and the table itself, and a pipeline must say which phase comes. Raises InputError
     naming the file and the remedy when the model is unknown, is not on this machine and cannot be fetched, its folder does
     not pass the checks, or cannot do the task.
     """
@@ -102,24 +102,22 @@ def load_components(
     given = None if transparency is None else Path(transparency)
     if checked.family is not FLUX and given is not None:
         raise InputError(f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX.")
-    if checked.family is FLUX and means is not None:
-        raise InputError(
-            f"memory is planned for Qwen-Image's class so far, and {entry.name} is FLUX: leave memory out."
-        )
     holding = None if means is None else Holding(means, device)
     dtype = dtype if holding is None else holding.dtype
+    alpha: dict[str, Any] = {}
     with no_progress_bars():
         if checked.family is FLUX:
             source = find_alpha(checked.path, given, entry.remedy)
             if task is not None:
                 check_alpha(source, task, entry.name)
             alpha = load_alpha(source, checked, device, dtype)
-            transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
-            return _load_flux(entry, checked, transformer, alpha, device, dtype)
         if holding is not None:
-            transformer = holding.transformer(checked.path / "transformer", entry.remedy)
+            name = checked.family.transformer
+            transformer = holding.transformer(name, checked.path / "transformer", entry.remedy)
         else:
             transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
+        if checked.family is FLUX:
+            return _load_flux(entry, checked, transformer, alpha, device, dtype, holding)
         return _load_qwen(entry, checked, transformer, device, dtype, caption_language, holding)
 
 
@@ -176,11 +174,13 @@ def _load_flux(
     alpha: dict[str, Any],
     device: torch.device,
     dtype: torch.dtype,
+    holding: Holding | None,
 ) -> Components:
     """``alpha``: what :func:`load_alpha` made, a VAE in the place of the folder's own included."""
     path, remedy = checked.path, entry.remedy
-    tokenizer, clip = _load_text(path, "", "CLIPTokenizer", checked.encoder_class, device, dtype, remedy)
-    tokenizer_2, t5 = _load_text(path, "_2", "T5TokenizerFast", EMBEDDED_ENCODER, device, dtype, remedy)
+    how = (device, dtype, remedy, holding)
+    tokenizer, clip = _load_text(path, "", "CLIPTokenizer", checked.encoder_class, *how)
+    tokenizer_2, t5 = _load_text(path, "_2", "T5TokenizerFast", EMBEDDED_ENCODER, *how)
     vae = alpha.pop("vae", None)
     return Components(
         entry=entry,
@@ -193,6 +193,7 @@ def _load_flux(
         tokenizer=tokenizer,
         encoder=clip,
         more={"tokenizer_2": tokenizer_2, "text_encoder_2": t5, **alpha},
+        residency=None if holding is None else holding.residency(),
     )
 
 

@@ -18,9 +18,11 @@ from diffusers.loaders import FluxLoraLoaderMixin
 
 from ..errors import InputError
 from ..models.backbones.flux import FluxBackbone
+from ..models.codecs.tiles import PLANNED, Tiling
 from ..models.frame_embedding import AddedEmbedding
 from ..models.layout import Layout
 from ..models.loading import load_components
+from ..models.memory.residency import Residency
 from ..models.text import FluxTextEncoder, TextFeatures
 from .flux_arguments import FluxArguments, Spoken
 from .flux_run import FluxRun
@@ -50,6 +52,10 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
     published_steps: ClassVar[int]
     published_scale: ClassVar[float]
     published_guidance: ClassVar[float]
+    residency: Residency | None = None
+    """What brings parts into memory phase by phase, where a memory plan says so."""
+    tiling: Tiling | None = None
+    """How the codec saves memory: pictures in tiles. None: it does not."""
 
     # -- loading
 
@@ -69,6 +75,9 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             **{name: part for name, part in parts.more.items() if name in taken},
         )
         pipeline.model_name, pipeline.model_revision = parts.entry.name, parts.revision
+        pipeline.residency = parts.residency
+        if parts.residency is not None and parts.residency.means.tiling:
+            pipeline.tiling = PLANNED
         return pipeline
 
     @classmethod
@@ -93,6 +102,11 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
     def normalisation(self) -> tuple[float, float]:
         """Scale and shift of normalised latents: scale * (raw - shift)."""
         return float(self.vae.config.scaling_factor), float(self.vae.config.shift_factor or 0.0)
+
+    @property
+    def place(self) -> torch.device:
+        """Where the model computes, also while some of its parts are not in memory."""
+        return self._execution_device if self.residency is None else self.residency.device
 
     @property
     def fast(self) -> bool:
@@ -148,8 +162,8 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         spoken = {COND: call.positive(prompt)}
         if guidance.enabled:
             spoken[UNCOND] = call.negative()
-        device = self._execution_device
-        conditions = {name: self._features(one, call).to(device=device) for name, one in spoken.items()}
+        device = self.place
+        conditions = self._conditions(spoken, call)
         shape = (
             len(layout.frames),
             backbone.capabilities.latent_channels,
@@ -181,6 +195,15 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             start=torch.cat(start, 1),
             seed=source.seed,
         )
+
+    def _conditions(self, spoken: dict[str, Spoken], call: FluxArguments) -> dict[str, TextFeatures]:
+        """The features of every branch, after which no text encoder is needed any more."""
+        if self.residency is not None and any(None in words[1:] for words in spoken.values()):
+            self.residency.text()
+        found = {name: self._features(one, call).to(device=self.place) for name, one in spoken.items()}
+        if self.residency is not None:
+            self.residency.sampling()
+        return found
 
     def _steps(self, call: FluxArguments) -> int:
         if call.num_inference_steps is not None:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import InputError
 from ..models.backbones.flux import FluxBackbone
-from ..models.codecs import Codec, KLRGBACodec, LayerDiffuseCodec, Tiling
+from ..models.codecs import Codec, KLRGBACodec, LayerDiffuseCodec
 from ..models.codecs.layerdiffuse import LatentOffsetEncoder, TransparentUNet
 from ..models.layout import Layout
 from .flux_arguments import FluxArguments
@@ -71,8 +71,6 @@ class FluxTransparentImagePipeline(FluxParts):
             offset_encoder=offset_encoder,
         )
         self.register_to_config(augmented=augmented)
-        self.tiling: Tiling | None = None
-        """How the codec saves memory: pictures in tiles. None: it does not."""
 
     @property
     def codec(self) -> Codec:
@@ -120,7 +118,7 @@ class FluxTransparentImagePipeline(FluxParts):
                 "TransparentVAE, which holds both, or leave the picture out."
             )
         if picture is not None:
-            pixels = to_tensor(fit_to(picture, width, height))[None].to(self._execution_device)
+            pixels = to_tensor(fit_to(picture, width, height))[None].to(self.place)
             given = self.codec.encode(pixels)
             strength = self.published_strength if strength is None else strength
         return self.run_call(

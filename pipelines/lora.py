@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -25,16 +25,24 @@ ENCODER = "text_encoder."
 @contextmanager
 def laid(pipeline: Any, loras: Sequence[Lora]) -> Iterator[None]:
     """``loras`` over the pipeline while open. Raises InputError for one that does not fit the pipeline's transformer."""
+    if not loras:
+        yield
+        return
     names = [f"acetate_{number}" for number in range(len(loras))]
     try:
-        for name, lora in zip(names, loras, strict=True):
-            _lay(pipeline, lora, name)
-        if loras:
+        with _adapting(pipeline):
+            for name, lora in zip(names, loras, strict=True):
+                _lay(pipeline, lora, name)
             pipeline.set_adapters(names, [lora.scale for lora in loras])
         yield
     finally:
-        if loras:
+        with _adapting(pipeline):
             pipeline.unload_lora_weights()
+
+
+def _adapting(pipeline: Any) -> AbstractContextManager[None]:
+    residency = getattr(pipeline, "residency", None)
+    return nullcontext() if residency is None else residency.adapting()
 
 
 def _lay(pipeline: Any, lora: Lora, name: str) -> None:

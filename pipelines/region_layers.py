@@ -19,14 +19,14 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..models.backbones.flux import FluxBackbone
-from ..models.codecs import KLRGBACodec, RegionDecoder
+from ..models.codecs import RegionCodec, RegionDecoder
 from ..models.frame_embedding import LayerEmbedding
-from ..models.layout import Frame, Layout
+from ..models.layout import Layout
 from .arguments import check_layers
 from .flux_arguments import FluxArguments
 from .flux_base import FluxParts
 from .outputs import LayersOutput
-from .sizes import FLUX_CELL, Box, check_boxes, flux_canvas, token_box
+from .sizes import FLUX_CELL, check_boxes, flux_canvas, token_box
 
 MAX_LAYERS = 51  # ART's layer embedding has 52 rows, one of them the whole picture's
 
@@ -106,55 +106,20 @@ class RegionLayersPipeline(FluxParts):
             facts={"boxes": [None if box is None else list(box) for box in pixel_boxes]},
         )
 
+    @property
+    def codec(self) -> RegionCodec:
+        """Tokens to pixels, by the parts there are."""
+        return RegionCodec(self.vae, self.region_decoder, self.tiling)
+
     def frame_latents(self, backbone: FluxBackbone, tokens: torch.Tensor, layout: Layout) -> torch.Tensor:
         """Outside of boxes the latents of mid grey."""
-        grey: Any = 0.0
-        if any(frame.box is not None for frame in layout.frames):
-            channels = int(self.vae.config.in_channels)
-            canvas = torch.zeros(
-                1, channels, layout.height * FLUX_CELL, layout.width * FLUX_CELL, device=tokens.device
-            )
-            mode = self.vae.encode(canvas.to(self.vae.dtype)).latent_dist.mode().float()
-            scale, shift = self.normalisation
-            grey = backbone.pack(scale * (mode - shift))
-        parts = [
-            layout.scatter(tokens[:, where], frame, grey)
-            for where, frame in zip(layout.slices, layout.frames, strict=True)
-        ]
-        return backbone.unpack(torch.cat(parts), layout.height, layout.width)
+        return self.codec.frames(tokens, layout)
 
     def pixels(self, frames: torch.Tensor, layout: Layout) -> torch.Tensor:
         """The picture and the background opaque, all layers decoded together."""
-        if self.region_decoder is None:
-            pixels = KLRGBACodec(self.vae, one_at_a_time=True).decode(frames)
-            pixels[:2, 3] = 1
-            return pixels
-        scale, shift = self.normalisation
-        raw = frames / scale + shift
-        opaque = torch.cat([self._opaque(one) for one in raw[:2]])
-        finer = Layout(
-            height=2 * layout.height,
-            width=2 * layout.width,
-            frames=tuple(
-                Frame(role=f.role, index=f.index, box=None if f.box is None else _doubled(f.box))
-                for f in layout.frames
-            ),
-        )
-        seen = self.region_decoder(raw.to(self.region_decoder.dtype), finer).float()
-        return torch.cat([opaque, seen[2:]]).clamp(-1, 1)
+        return self.codec.decode(frames, layout)
 
     def preview_pixels(self, frames: torch.Tensor, layout: Layout, place: int) -> torch.Tensor:
         if self.region_decoder is None or place > 1:
             return super().preview_pixels(frames, layout, place)
-        scale, shift = self.normalisation
-        return self._opaque(frames[place] / scale + shift)[0].clamp(-1, 1)
-
-    def _opaque(self, raw: torch.Tensor) -> torch.Tensor:
-        """(1, 4, H, W) of raw latents (C, h, w), through the RGB VAE."""
-        shown = self.vae.decode(raw[None].to(self.vae.dtype), return_dict=False)[0].float()
-        return torch.cat([shown, torch.ones_like(shown[:, :1])], 1)
-
-
-def _doubled(box: Box) -> Box:
-    x0, y0, x1, y1 = box
-    return 2 * x0, 2 * y0, 2 * x1, 2 * y1
+        return self.codec.decode_opaque(frames[place])

@@ -119,7 +119,7 @@ def studio_api() -> str:
 
 def memory_plans() -> str:
     """What `acetate models Qwen/Qwen-Image-Layered --device cuda` and its like print, for two sizes."""
-    from acetate.models.memory.activations import Work
+    from acetate.models.memory.work import Work
     from acetate.models.memory.inventory import published_inventory
     from acetate.models.memory.show import table
 

@@ -6,6 +6,7 @@ from .base import Codec, TiledCodec
 from .kl_rgba import KLRGBACodec
 from .layerdiffuse import LayerDiffuseCodec
 from .qwen_rgba import QwenRGBACodec
+from .region_codec import RegionCodec
 from .region_decoder import RegionDecoder
 from .still import install_still_convolutions, still_convolutions
 from .tiles import Tiling
@@ -16,6 +17,7 @@ __all__ = [
     "KLRGBACodec",
     "LayerDiffuseCodec",
     "QwenRGBACodec",
+    "RegionCodec",
     "RegionDecoder",
     "TiledCodec",
     "Tiling",

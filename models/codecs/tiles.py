@@ -56,6 +56,10 @@ class Tiling:
         return self.tile // downscale, self.overlap // downscale
 
 
+PLANNED = Tiling(pictures=1, tile=512, overlap=128)
+"""What a memory plan means by tiles."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Places ``start`` to ``stop`` along one axis, and whether neighbours lie before and after."""

@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .activations import Work
+    from .work import Work
     from .budget import PRESETS, Budget, budget_for, parse_memory
     from .inventory import Inventory, inventory_of
     from .means import Means
     from .plan import Plan, plan, plan_with, smallest_preset
 
 _WHERE = {
-    "Work": "activations",
+    "Work": "work",
     "PRESETS": "budget",
     "Budget": "budget",
     "budget_for": "budget",

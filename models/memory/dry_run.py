@@ -9,7 +9,7 @@ Knows tensors; nothing of budgets or plans.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +26,32 @@ def peak_bytes(call: Callable[[], Any]) -> int:
     with torch.no_grad(), torch.device("meta"), _FusedAttention(), count:
         call()
     return count.peak
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """torch's dtype of a plan's word for it."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def shell(model_class: Any, config: Mapping[str, Any], dtype: str) -> Any:
+    """A diffusers network of shapes alone, in ``dtype`` and in evaluation mode."""
+    with torch.device("meta"):
+        model = model_class.from_config(dict(config))
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                module._parameters[name] = torch.nn.Parameter(
+                    parameter.to(dtype_of(dtype)), requires_grad=False
+                )
+    return model.eval()
+
+
+def adapted(model: Any) -> None:
+    """Adapters beside every linear layer of ``model``: they hold nothing themselves, but their results do."""
+    from peft import LoraConfig
+
+    with torch.device("meta"):
+        model.add_adapter(LoraConfig(r=1, target_modules="all-linear"), adapter_name="planned")
 
 
 class _LiveTensors(TorchDispatchMode):
@@ -64,7 +90,19 @@ class _FusedAttention(TorchFunctionMode):
             if query.shape == value.shape:
                 return torch.empty_like(query)
             return query.new_empty(*query.shape[:-1], value.shape[-1])
+        if func is F.multi_head_attention_forward:
+            # What it calls inside is not shown to this mode again.
+            real = F.scaled_dot_product_attention
+            F.scaled_dot_product_attention = _output_alone  # type: ignore[assignment]
+            try:
+                return func(*args, **kwargs)
+            finally:
+                F.scaled_dot_product_attention = real  # type: ignore[assignment]
         return func(*args, **kwargs)
+
+
+def _output_alone(query: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    return torch.empty_like(query)
 
 
 def _key(tensor: torch.Tensor) -> int:

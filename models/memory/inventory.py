@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..family import QWEN
+from ..family import FLUX, QWEN, Family
 from ..folder import EMBEDDED_ENCODER, check_folder, read_json
 from ..folder_qwen import PROCESSOR_FILES, QWEN_ENCODER
 from ..inventory import (
@@ -25,14 +25,17 @@ from ..inventory import (
     stored_tensors,
     weight_files,
 )
+from ..modulation.sites import modulation_sites
+from ..parts import component_class
 from ..registry import MODELS, ModelEntry
 from ..text import LAYER_TOKENS, PROMPT_TOKENS
 
-BLOCK = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
-MODULATION = re.compile(r"(time_text_embed|norm_out\.linear|transformer_blocks\.\d+\.(img|txt)_mod\.1)\.")
+BLOCK = re.compile(r"((?:single_)?transformer_blocks\.\d+)\.(.+)")
 NOT_CAST = re.compile(
     r"norm"
 )  # inside a block; diffusers' layerwise casting leaves these in the computing dtype
+T5_ENCODER, CLIP_ENCODER = EMBEDDED_ENCODER, "CLIPTextModel"
+FLUX_TOKENS, FAST_TOKENS = 512, 256  # T5's, of dev and of schnell
 QWEN_PROMPT = 512 + 34  # tokens: the longest prompt and its template
 # Qwen2.5-VL-7B-Instruct as published, the text encoder of Qwen-Image: 8,292,166,656 parameters.
 PUBLISHED_ENCODER: dict[str, Any] = {
@@ -58,59 +61,96 @@ PUBLISHED_ENCODER: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Encoder:
+    """A text encoder in numbers of parameters: all of it (``size``), and its largest single layer (``leaf``). ``tokens``:
+    how many it always reads, None where that is the longest prompt."""
+
+    class_name: str
+    config: Mapping[str, Any]
+    size: int
+    leaf: int
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Inventory:
     """A model's parts in numbers of parameters, and the configs that its activations follow from.
 
-    ``blocks``: per transformer block (all alike), without modulation; ``block_cast``: the share of a block's parameters
-    that can be stored in 8 bits; ``fixed``: the transformer without blocks and modulation; ``encoder_leaf``: the largest
-    single layer of the text encoder.
+    ``blocks``: per transformer block, in the order in which they run, without modulation; ``blocks_cast``: how many of
+    those can be stored in 8 bits; ``fixed``: the transformer without blocks and modulation; ``beside``: small parts that
+    are always there, such as a frame embedding and what FLUX takes alpha from, whose classes and configs are ``alpha``.
+    ``fast``: FLUX distilled to few steps (schnell). ``adapters``: of LoRAs over the transformer, ``adapts_modulation``
+    whether they change what a modulation table stands for.
     """
 
     name: str
+    family: Family
     transformer: Mapping[str, Any]
     vae: Mapping[str, Any]
-    encoder_config: Mapping[str, Any]
-    encoder_class: str
-    num_blocks: int
-    block: int
-    block_cast: int
+    encoders: tuple[Encoder, ...]
+    blocks: tuple[int, ...]
+    blocks_cast: tuple[int, ...]
     fixed: int
     modulation: int
     modulation_rows: int
-    encoder: int
-    encoder_leaf: int
     vae_size: int
-    embedding: int
+    beside: int
     captions: bool
+    alpha: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    fast: bool = False
+    adapters: int = 0
+    adapts_modulation: bool = False
     folder: Path | None = field(default=None)
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.blocks)
 
     @property
     def transformer_size(self) -> int:
         """Parameters of the whole transformer."""
-        return self.fixed + self.num_blocks * self.block + self.modulation
+        return self.fixed + sum(self.blocks) + self.modulation
+
+    @property
+    def encoder(self) -> int:
+        """Parameters of all text encoders."""
+        return sum(one.size for one in self.encoders)
+
+    @property
+    def encoder_leaf(self) -> int:
+        """Of their largest single layer."""
+        return max(one.leaf for one in self.encoders)
 
     @property
     def hidden(self) -> int:
         """The transformer's width."""
-        return int(self.transformer["num_attention_heads"]) * int(self.transformer["attention_head_dim"])
+        heads = int(self.transformer.get("num_attention_heads", 24))
+        return heads * int(self.transformer.get("attention_head_dim", 128))
 
     @property
     def cell(self) -> int:
         """Pixels along each side of a token."""
+        if self.family is FLUX:
+            return 2 ** len(self.vae.get("block_out_channels", (0, 1, 2, 3)))
         return int(self.transformer.get("patch_size", 2)) * 2 ** len(
             self.vae.get("temperal_downsample", (0, 1, 2))
         )
 
     def text_tokens(self, layers: int) -> int:
         """The longest prompt that the encoder takes, layers' own prompts included."""
-        if self.encoder_class == EMBEDDED_ENCODER:
+        if self.family is FLUX:
+            return FAST_TOKENS if self.fast else FLUX_TOKENS
+        if self.encoders[0].class_name == T5_ENCODER:
             return PROMPT_TOKENS + LAYER_TOKENS * layers
         return QWEN_PROMPT
 
 
-def inventory_of(entry: ModelEntry) -> Inventory:
+def inventory_of(
+    entry: ModelEntry, task: str = "decompose", transparency: Path | None = None
+) -> Inventory:
     """The inventory of a model: of its folder where it is on this machine, else of what is known to be published.
 
+    ``task``: the command it is for, ``transparency``: where FLUX takes alpha from, else what is published for the task.
     Raises InputError for a folder that does not pass the checks, and for a model that is neither here nor known.
     """
     path = entry.path
@@ -119,38 +159,57 @@ def inventory_of(entry: ModelEntry) -> Inventory:
 
         path = cached_snapshot(entry)
     if path is not None:
-        return folder_inventory(path, entry.name, entry.remedy)
+        return folder_inventory(path, entry.name, entry.remedy, task, transparency)
+    if entry.backbone == FLUX.transformer and entry.name in MODELS:
+        from .inventory_flux import published_flux
+
+        return published_flux(entry.name, task)
     if entry.name == "Qwen/Qwen-Image-Layered":
         return published_inventory()
     raise InputError(f"{entry.name} is not on this machine, so its memory cannot be planned: {entry.remedy}")
 
 
-def folder_inventory(path: Path, name: str, remedy: str) -> Inventory:
-    """The inventory of a model's folder, checked first, from its configs and the headers of its files. Raises InputError
-    for a transformer of another class than Qwen-Image's."""
-    transformer = read_json(path / "transformer" / "config.json", remedy)
-    if transformer.get("_class_name") != QWEN.transformer:
-        raise InputError(
-            f"memory is planned for {QWEN.transformer} so far, and {name} has a {transformer.get('_class_name')}: "
-            "leave memory out"
-        )
-    check_folder(path, remedy)
-    encoder = read_json(path / "text_encoder" / "config.json", remedy)
-    stored = stored_tensors(weight_files(path / "text_encoder", "model", remedy), remedy)
-    embedding = 0
-    if (path / "frame_embedding").is_dir():
-        embedding = _sizes("FrameEmbedding", read_json(path / "frame_embedding" / "config.json", remedy))
+def folder_inventory(
+    path: Path, name: str, remedy: str, task: str = "decompose", transparency: Path | None = None
+) -> Inventory:
+    """The inventory of a model's folder, checked first, from its configs and the headers of its files."""
+    checked = check_folder(path, remedy)
+    if checked.family is FLUX:
+        from .inventory_flux import flux_folder
+
+        return flux_folder(checked, name, remedy, task, transparency)
+    beside = 0
+    if "frame_embedding" in checked.parts:
+        beside = part_size("FrameEmbedding", checked.parts["frame_embedding"])
     return count_parts(
         name,
-        transformer,
+        checked.family,
+        read_json(path / "transformer" / "config.json", remedy),
         read_json(path / "vae" / "config.json", remedy),
-        {key: tensor.shape for key, tensor in stored.items()},
-        encoder,
-        str((encoder.get("architectures") or [encoder.get("model_type")])[0]),
-        embedding,
-        any((path / "processor" / file).is_file() for file in PROCESSOR_FILES),
-        path,
+        [folder_encoder(path / "text_encoder", remedy)],
+        beside=beside,
+        captions=any((path / "processor" / file).is_file() for file in PROCESSOR_FILES),
+        folder=path,
     )
+
+
+def folder_encoder(folder: Path, remedy: str, tokens: int | None = None) -> Encoder:
+    """A text encoder by its config and the headers of its files."""
+    config = read_json(folder / "config.json", remedy)
+    stored = stored_tensors(weight_files(folder, "model", remedy), remedy)
+    name = str((config.get("architectures") or [config.get("model_type")])[0])
+    shapes = {key: tensor.shape for key, tensor in stored.items()}
+    if "shared.weight" in shapes:
+        shapes.pop("encoder.embed_tokens.weight", None)  # T5's words, which some files hold twice
+    return encoder_of(name, config, shapes, tokens)
+
+
+def encoder_of(
+    name: str, config: Mapping[str, Any], shapes: Mapping[str, Shape], tokens: int | None = None
+) -> Encoder:
+    """A text encoder by the shapes of its tensors."""
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    return Encoder(class_name=name, config=dict(config), size=sum(sizes), leaf=max(sizes), tokens=tokens)
 
 
 @lru_cache(maxsize=1)
@@ -164,28 +223,12 @@ def published_inventory() -> Inventory:
     shapes = {key: tuple(value.shape) for key, value in encoder.named_parameters()}
     return count_parts(
         "Qwen/Qwen-Image-Layered",
+        QWEN,
         PUBLISHED_TRANSFORMER,
         PUBLISHED_VAE,
-        shapes,
-        encoder.config.to_dict(),
-        QWEN_ENCODER,
-        0,
-        True,
-        None,
+        [encoder_of(QWEN_ENCODER, encoder.config.to_dict(), shapes)],
+        captions=True,
     )
-
-
-def known_inventory(name: str) -> Inventory | None:
-    """The inventory of a model that `acetate models` lists, None where nothing is known of its parts."""
-    try:
-        return inventory_of(MODELS[name])
-    except InputError:
-        return None
-
-
-def is_modulation(key: str) -> bool:
-    """Whether a transformer's tensor is put away by the modulation table."""
-    return MODULATION.match(key) is not None
 
 
 def is_cast(key: str) -> bool:
@@ -196,54 +239,57 @@ def is_cast(key: str) -> bool:
 
 def count_parts(
     name: str,
+    family: Family,
     transformer: Mapping[str, Any],
     vae: Mapping[str, Any],
-    encoder: Mapping[str, Shape],
-    encoder_config: Mapping[str, Any],
-    encoder_class: str,
-    embedding: int,
-    captions: bool,
-    folder: Path | None,
+    encoders: Sequence[Encoder],
+    *,
+    beside: int = 0,
+    captions: bool = False,
+    alpha: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+    fast: bool = False,
+    folder: Path | None = None,
 ) -> Inventory:
-    """The inventory of parts by their configs; ``encoder``: shapes of the text encoder's tensors, ``embedding``: parameters
-    of a frame embedding."""
+    """The inventory of parts by their configs; arguments as :class:`Inventory` has them."""
     import diffusers
+    import torch
 
-    shapes = expected_shapes(getattr(diffusers, QWEN.transformer), transformer)
-    first = {key: shape for key, shape in shapes.items() if (found := BLOCK.match(key)) and found[1] == "0"}
-    block = {key: math.prod(shape) for key, shape in first.items() if not is_modulation(key)}
-    modulation = {key: shape for key, shape in shapes.items() if is_modulation(key)}
-    fixed = sum(
-        math.prod(shape) for key, shape in shapes.items() if not BLOCK.match(key) and not is_modulation(key)
-    )
-    rows = sum(
-        shape[0] for key, shape in modulation.items() if key.endswith(".bias") and "time_text" not in key
-    )
+    with torch.device("meta"):
+        network = getattr(diffusers, family.transformer).from_config(dict(transformer))
+    sites = modulation_sites(network)
+    put_away = tuple(f"{path}." for path in sites.put_away)
+    blocks: dict[str, int] = {}
+    cast: dict[str, int] = {}
+    fixed = modulation = 0
+    for key, value in network.named_parameters():
+        found, size = BLOCK.match(key), value.numel()
+        if key.startswith(put_away):
+            modulation += size
+        elif found is None:
+            fixed += size
+        else:
+            blocks[found[1]] = blocks.get(found[1], 0) + size
+            cast[found[1]] = cast.get(found[1], 0) + size * is_cast(key)
     return Inventory(
         name=name,
+        family=family,
         transformer=dict(transformer),
         vae=dict(vae),
-        encoder_config=dict(encoder_config),
-        encoder_class=encoder_class,
-        num_blocks=int(transformer.get("num_layers", 60)),
-        block=sum(block.values()),
-        block_cast=sum(size for key, size in block.items() if is_cast(key)),
+        encoders=tuple(encoders),
+        blocks=tuple(blocks.values()),
+        blocks_cast=tuple(cast.values()),
         fixed=fixed,
-        modulation=sum(math.prod(shape) for shape in modulation.values()),
-        modulation_rows=rows,
-        encoder=sum(math.prod(shape) for shape in encoder.values()),
-        encoder_leaf=max(math.prod(shape) for shape in encoder.values()),
-        vae_size=_sizes("AutoencoderKLQwenImage", vae),
-        embedding=embedding,
+        modulation=modulation,
+        modulation_rows=sum(int(network.get_submodule(site.linear).out_features) for site in sites.sites),
+        vae_size=part_size("AutoencoderKL" if family is FLUX else "AutoencoderKLQwenImage", vae),
+        beside=beside,
         captions=captions,
+        alpha=dict(alpha or {}),
+        fast=fast,
         folder=folder,
     )
 
 
-def _sizes(class_name: str, config: Mapping[str, Any]) -> int:
-    import diffusers
-
-    from ..frame_embedding import FrameEmbedding
-
-    model_class = FrameEmbedding if class_name == "FrameEmbedding" else getattr(diffusers, class_name)
-    return sum(math.prod(shape) for shape in expected_shapes(model_class, config).values())
+def part_size(class_name: str, config: Mapping[str, Any]) -> int:
+    """Parameters of one of acetate's or diffusers' networks by its config."""
+    return sum(math.prod(shape) for shape in expected_shapes(component_class(class_name), config).values())

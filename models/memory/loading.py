@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-from ..family import QWEN
 from ..folder import read_json
 from ..modulation import FolderWeights, ModulationTable
-from .activations import dtype_of
+from .dry_run import dtype_of
 from .means import Means
 from .placing import FolderSource, empty
 from .residency import EncoderPart, Residency, TransformerPart
@@ -28,17 +27,15 @@ class Holding:
         self.device = device
         self.dtype = dtype_of(means.dtype)
         self._transformer: TransformerPart | None = None
-        self._encoder: EncoderPart | None = None
+        self._encoders: list[EncoderPart] = []
 
-    def transformer(self, folder: Path, remedy: str) -> Any:
+    def transformer(self, class_name: str, folder: Path, remedy: str) -> Any:
         """The diffusers transformer of a checked folder, without weights, with its modulation table where one is wanted."""
         import diffusers
         from accelerate import init_empty_weights
 
         with init_empty_weights(include_buffers=False):  # positions are no parameters: they are computed
-            model = getattr(diffusers, QWEN.transformer).from_config(
-                read_json(folder / "config.json", remedy)
-            )
+            model = getattr(diffusers, class_name).from_config(read_json(folder / "config.json", remedy))
         if self.means.table:
             ModulationTable(model, FolderWeights(folder, remedy))
         empty(model, self.dtype)
@@ -55,7 +52,7 @@ class Holding:
             model = kind(config)
         empty(model, self.dtype)
         home = torch.device("cpu") if self.means.text_offload else self.device
-        self._encoder = EncoderPart(model.eval(), lambda: load(home), self.means, self.device)
+        self._encoders.append(EncoderPart(model.eval(), lambda: load(home), self.means, self.device))
         return model
 
     def vae(self, vae: Any) -> Any:
@@ -66,5 +63,5 @@ class Holding:
 
     def residency(self) -> Residency:
         """What keeps the parts from now on; those of the first phase are loaded here."""
-        assert self._transformer is not None and self._encoder is not None
-        return Residency(self.means, self.device, self._transformer, self._encoder)
+        assert self._transformer is not None and self._encoders
+        return Residency(self.means, self.device, self._transformer, self._encoders)

@@ -21,7 +21,7 @@ from ..inventory import PUBLISHED_TRANSFORMER, PUBLISHED_VAE
 from ..layout import Layout
 from ..registry import MODELS as REGISTERED
 from ..text import TextFeatures
-from .activations import Work
+from .work import Work
 from .inventory import Inventory, count_parts, inventory_of, published_inventory
 from .means import Means, ladder
 from .plan import Plan, plan_with

@@ -5,7 +5,8 @@ Values are what the files hold, cast as diffusers' own loading casts them. Knows
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,10 @@ _OFFLOADING = (
 )  # diffusers' names
 
 
+BLOCK_LISTS = ("transformer_blocks", "single_transformer_blocks")
+ADAPTER = ".lora_"
+
+
 def assign(module: nn.Module, key: str, value: torch.Tensor) -> None:
     """Puts a tensor in the place of the parameter ``key`` below ``module``."""
     owner, _, name = key.rpartition(".")
@@ -32,12 +37,52 @@ def assign(module: nn.Module, key: str, value: torch.Tensor) -> None:
 
 
 def empty(module: nn.Module, dtype: torch.dtype | None = None) -> None:
-    """Frees every parameter of ``module``; names, shapes and dtypes stay (``dtype``: another one)."""
-    for owner in module.modules():
+    """Frees every parameter of ``module``; names, shapes and dtypes stay (``dtype``: another one). Adapters, which no file
+    of the model holds, stay."""
+    for path, owner in module.named_modules():
         for name, parameter in owner._parameters.items():
-            if parameter is not None:
+            if parameter is not None and not is_adapter(path):
                 bare = torch.empty_like(parameter, device="meta", dtype=dtype or parameter.dtype)
                 owner._parameters[name] = nn.Parameter(bare, requires_grad=False)
+
+
+def is_adapter(key: str) -> bool:
+    """Whether a tensor belongs to a LoRA that lies over the model."""
+    return ADAPTER in key
+
+
+def stored_key(key: str) -> str:
+    """What the model's own files call a tensor over which an adapter may lie."""
+    return key.replace(".base_layer.", ".")
+
+
+@contextmanager
+def stand_ins(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """While open, empty parameters of ``module`` are tensors on ``device`` that take one number of memory each: peft lays
+    adapters to where the layers under them are."""
+    bare = [
+        (owner, name, parameter)
+        for owner in module.modules()
+        for name, parameter in owner._parameters.items()
+        if parameter is not None and parameter.is_meta
+    ]
+    for owner, name, parameter in bare:
+        one = torch.zeros((), device=device, dtype=parameter.dtype).expand(parameter.shape)
+        owner._parameters[name] = nn.Parameter(one, requires_grad=False)
+    try:
+        yield
+    finally:
+        for owner, name, parameter in bare:
+            owner._parameters[name] = parameter
+
+
+def blocks_of(transformer: Any) -> list[tuple[str, nn.Module]]:
+    """A transformer's blocks by their names, in the order in which they run."""
+    return [
+        (f"{name}.{number}", block)
+        for name in BLOCK_LISTS
+        for number, block in enumerate(getattr(transformer, name, ()))
+    ]
 
 
 class Source(Protocol):
@@ -74,17 +119,25 @@ def fill(module: nn.Module, source: Source, devices: dict[str, torch.device], pi
     """Gets the parameters named in ``devices``, each to its device and to the dtype that the empty one has. ``pinned``:
     those for the CPU come into memory that an accelerator can fetch from directly. Raises InputError for parameters that
     the source does not have."""
-    wanted = {key: parameter.dtype for key, parameter in module.named_parameters() if key in devices}
+    wanted: dict[str, tuple[str, torch.dtype]] = {}
+    for key, parameter in list(module.named_parameters()):
+        if key not in devices:
+            continue
+        if is_adapter(key) and not parameter.is_meta:
+            parameter.data = parameter.data.to(devices[key])
+        else:
+            wanted[stored_key(key)] = key, parameter.dtype
     missing = set(wanted)
-    for key, tensor in source.tensors(wanted.keys()):
+    for stored, tensor in source.tensors(wanted.keys()):
+        key, dtype = wanted[stored]
         # A copy also where nothing is cast: what is mapped from a file is not aligned and stays the file's.
-        value = tensor.to(devices[key], wanted[key], copy=True)
+        value = tensor.to(devices[key], dtype, copy=True)
         assign(module, key, value.pin_memory() if pinned and value.device.type == "cpu" else value)
-        missing.discard(key)
+        missing.discard(stored)
     if missing:
         raise InputError(
-            f"The transformer has {min(missing)}, which its files have not: adapters (LoRA) cannot be laid over a model "
-            "that a memory plan loads phase by phase; leave memory out, or merge the adapter into the model's files."
+            f"The transformer has {min(missing)}, which its files have not: lay adapters (LoRA) over a model that a memory "
+            "plan loads phase by phase with loras=, leave memory out, or merge the adapter into the model's files."
         )
 
 
@@ -93,11 +146,13 @@ def spread(count: int, chosen: int) -> frozenset[int]:
     return frozenset((2 * number + 1) * count // (2 * chosen) for number in range(chosen))
 
 
-def wait_on_host(transformer: Any, blocks: Sequence[int], device: torch.device) -> None:
-    """``blocks`` of the transformer lie in the machine's memory between calls and are fetched one ahead of their turn by
-    diffusers' group offloading; so is what belongs to no block. The other blocks stay on the device."""
-    every = transformer.transformer_blocks
-    transformer.transformer_blocks = nn.ModuleList(every[number] for number in blocks)
+def wait_on_host(transformer: Any, blocks: Collection[str], device: torch.device) -> None:
+    """``blocks`` of the transformer, by their names, lie in the machine's memory between calls and are fetched one ahead of
+    their turn by diffusers' group offloading; so is what belongs to no block. The other blocks stay on the device."""
+    every = {name: getattr(transformer, name) for name in BLOCK_LISTS if hasattr(transformer, name)}
+    for name, row in every.items():
+        waiting = (block for number, block in enumerate(row) if f"{name}.{number}" in blocks)
+        setattr(transformer, name, nn.ModuleList(waiting))
     try:
         # It walks over the blocks it sees and never asks again, so those that stay are simply not shown to it.
         transformer.enable_group_offload(
@@ -108,7 +163,8 @@ def wait_on_host(transformer: Any, blocks: Sequence[int], device: torch.device) 
             use_stream=device.type == "cuda",
         )
     finally:
-        transformer.transformer_blocks = every
+        for name, row in every.items():
+            setattr(transformer, name, row)
 
 
 def layers_wait_on_host(module: nn.Module, device: torch.device) -> None:
@@ -149,13 +205,14 @@ class FileStream:
     """Blocks that are read from where the model lies for every call and freed after it, also when it fails."""
 
     def __init__(
-        self, transformer: Any, blocks: Iterable[int], weights: Weights, device: torch.device
+        self, transformer: Any, blocks: Collection[str], weights: Weights, device: torch.device
     ) -> None:
         self._weights = weights
         self._device = device
         self._handles = []
-        for number in blocks:
-            path, block = f"transformer_blocks.{number}", transformer.transformer_blocks[number]
+        for path, block in blocks_of(transformer):
+            if path not in blocks:
+                continue
             empty(block)
             self._handles.append(block.register_forward_pre_hook(self._reading(path)))
             self._handles.append(block.register_forward_hook(_freed, always_call=True))
@@ -168,11 +225,24 @@ class FileStream:
 
     def _reading(self, path: str) -> Any:
         def read(block: nn.Module, args: object) -> None:
-            dtype = next(block.parameters()).dtype
-            for name, value in self._weights.read(path, block, self._device, dtype).items():
-                assign(block, name, value)
+            own = {key: value for key, value in block.state_dict().items() if not is_adapter(f".{key}")}
+            dtype = next(iter(own.values())).dtype
+            names = {stored_key(f".{key}")[1:]: key for key in own}
+            stored: Any = _Named({name: own[key] for name, key in names.items()})
+            for name, value in self._weights.read(path, stored, self._device, dtype).items():
+                assign(block, names[name], value)
 
         return read
+
+
+class _Named:
+    """A block as its files know it, without the adapters over it."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self._state = state
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return self._state
 
 
 def _freed(block: nn.Module, args: object, output: object) -> None:

@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import InputError
-from .activations import Work
 from .budget import GB, OVERHEAD, PRESETS, Budget
 from .inventory import Inventory
 from .means import EXACT, Means, full_dtype, ladder
-from .prediction import Phase, host_peak, peak, predict, weights
+from .prediction import Phase, host_peak, peak, predict
+from .work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Plan:
 def plan(model: Inventory, work: Work, budget: Budget) -> Plan:
     """The first means of the device's ladder that fit. Raises InputError with what is needed, what there is and what would
     fit instead."""
-    tried = [_with(model, work, budget, means) for means in ladder(budget.device)]
+    tried = [_with(model, work, budget, means) for means in ladder_for(model, budget.device)]
     for candidate in tried:
         if _fits(candidate, budget):
             return candidate
@@ -120,15 +120,9 @@ def smallest_preset(model: Inventory, work: Work, device: str) -> int | None:
 
 def _with(model: Inventory, work: Work, budget: Budget, means: Means) -> Plan:
     """The means with as many blocks on the device as fit."""
-    phases = predict(model, work, means, shared=budget.shared)
     if means.offload is not None:
-        block = weights(model, work, means).block
-        # Blocks are there in every phase but that of the words, before which they are gone where those come first.
-        taken = max(phase.device for phase in phases if phase.name != "text" or not means.text_first)
-        room = max(0, budget.tensors - taken) // block
-        # The last block fetched is counted among those that wait: keeping all of them would be another rung.
-        means = replace(means, resident=int(min(room, model.num_blocks - 1)))
-        phases = predict(model, work, means, shared=budget.shared)
+        means = replace(means, resident=_most_staying(model, work, budget, means))
+    phases = predict(model, work, means, shared=budget.shared)
     return Plan(
         model=model.name,
         work=work,
@@ -139,6 +133,29 @@ def _with(model: Inventory, work: Work, budget: Budget, means: Means) -> Plan:
         phases=phases,
         blocks=model.num_blocks,
     )
+
+
+def _most_staying(model: Inventory, work: Work, budget: Budget, means: Means) -> int:
+    """How many blocks can stay. Keeping all of them would be another rung."""
+    few, too_many = 0, model.num_blocks
+    while too_many - few > 1:
+        tried = (few + too_many) // 2
+        phases = predict(model, work, replace(means, resident=tried), shared=budget.shared)
+        # Blocks are there in every phase but that of the words, before which they are gone where those come first.
+        taken = max(phase.device for phase in phases if phase.name != "text" or not means.text_first)
+        few, too_many = (tried, too_many) if taken <= budget.tensors else (few, tried)
+    return few
+
+
+def ladder_for(model: Inventory, device: str) -> list[Means]:
+    """The means that a model can be held by: LoRAs lie beside layers as they are, not beside 8 bits, and not over modulation
+    that is a table."""
+    steps = ladder(device)
+    if model.adapters:
+        steps = [means for means in steps if means.storage is None]
+    if model.adapts_modulation:
+        steps = list(dict.fromkeys(replace(means, table=False) for means in steps))
+    return steps
 
 
 def _fits(candidate: Plan, budget: Budget) -> bool:
@@ -178,13 +195,13 @@ def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str
         most, too_many = 0, work.layers  # so many fit, so many do not
         while too_many - most > 1:
             layers = (most + too_many) // 2
-            fewer = replace(work, layers=layers, frames=work.frames - work.layers + layers)
+            fewer = work.fewer(layers)
             most, too_many = (layers, too_many) if _any_fits(model, fewer, budget) else (most, layers)
         if most:
             found.append(f"ask for {most} layer{'s' * (most != 1)}")
         for share in (0.75, 0.625, 0.5, 0.375, 0.25):
             wide, tall = (max(32, round(side * share / 32) * 32) for side in (work.width, work.height))
-            if _any_fits(model, replace(work, width=wide, height=tall), budget):
+            if _any_fits(model, work.resized(wide, tall), budget):
                 found.append(f"work at {wide} x {tall} px")
                 break
     larger = [preset for preset in PRESETS if preset * GB > budget.memory]
@@ -202,7 +219,7 @@ def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str
 
 
 def _any_fits(model: Inventory, work: Work, budget: Budget) -> bool:
-    return any(_fits(_with(model, work, budget, means), budget) for means in ladder(budget.device))
+    return any(_fits(_with(model, work, budget, means), budget) for means in ladder_for(model, budget.device))
 
 
 def _gb(size: int) -> str:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .activations import Work, codec_bytes, dtype_of, step_bytes, table_bytes, text_bytes
+from ..family import FLUX
+from .activations import codec_bytes, step_bytes, table_bytes, text_bytes
+from .dry_run import dtype_of
 from .inventory import Inventory
 from .means import Means
+from .placing import spread
+from .work import Work
 
 AHEAD = {"host": 2, "files": 1}
 """Blocks on the device at one time where they wait elsewhere: the one that computes, and the one that is fetched."""
@@ -32,12 +36,14 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Bytes of a model's parts under given means. ``waiting``: transformer blocks that are not on the device."""
+    """Bytes of a model's parts under given means. ``waiting``: transformer blocks that are not on the device, ``ahead``: of
+    those, what is there at one time all the same; ``adapters``: LoRAs, which are always there."""
 
-    block: int
+    ahead: int
     resident: int
     waiting: int
     fixed: int
+    adapters: int
     table: int
     encoder: int
     encoder_leaf: int
@@ -48,17 +54,24 @@ def weights(model: Inventory, work: Work, means: Means) -> Weights:
     """What every part weighs as it is held."""
     size = dtype_of(means.dtype).itemsize
     cast = size if means.storage is None else 1
-    block = model.block_cast * cast + (model.block - model.block_cast) * size
-    waiting = 0 if means.offload is None else model.num_blocks - means.resident
+    sizes = [
+        few * cast + (every - few) * size
+        for every, few in zip(model.blocks, model.blocks_cast, strict=True)
+    ]
+    staying = range(len(sizes)) if means.offload is None else spread(len(sizes), means.resident)
+    waiting = [one for number, one in enumerate(sizes) if number not in staying]
+    together = 1 if means.offload is None else AHEAD[means.offload]
+    modulation = 0 if means.table else model.modulation
     return Weights(
-        block=block,
-        resident=(model.num_blocks - waiting) * block,
-        waiting=waiting * block,
-        fixed=size * (model.fixed + (0 if means.table else model.modulation)),
+        ahead=max((sum(waiting[first : first + together]) for first in range(len(waiting))), default=0),
+        resident=sum(sizes) - sum(waiting),
+        waiting=sum(waiting),
+        fixed=size * (model.fixed + modulation),
+        adapters=size * model.adapters,
         table=table_bytes(model, work, means.dtype) if means.table else 0,
         encoder=model.encoder * size,
         encoder_leaf=model.encoder_leaf * size,
-        rest=(model.vae_size + model.embedding) * size,
+        rest=(model.vae_size + model.beside) * size,
     )
 
 
@@ -68,15 +81,15 @@ def predict(model: Inventory, work: Work, means: Means, *, shared: bool) -> tupl
     size = dtype_of(means.dtype).itemsize
     waits = means.offload == "host"
     # Between passes blocks that are fetched are gone, and with them what belongs to no block.
-    idle = held.resident + held.table + (0 if waits else held.fixed)
-    ahead = 0 if means.offload is None else min(AHEAD[means.offload] * held.block, held.waiting)
-    passing = held.resident + held.table + held.fixed + ahead
+    stays = held.table + held.adapters
+    idle = held.resident + stays + (0 if waits else held.fixed)
+    passing = held.resident + stays + held.fixed + held.ahead
     if means.text_offload:
         encoder_here, encoder_idle = min(2 * held.encoder_leaf, held.encoder), 0
     else:
         encoder_here, encoder_idle = held.encoder, 0 if means.text_first else held.encoder
-    before = held.table if means.text_first else idle
-    host_later = held.waiting + held.fixed if waits else 0
+    before = stays if means.text_first else idle
+    host_later = held.waiting + held.fixed + held.adapters if waits else 0
     host_text = held.encoder * means.text_offload + (0 if means.text_first else host_later)
     # Building the table reads one modulation layer at a time, from its file and in the dtype it is used in.
     table = 12 * model.hidden**2 * size if means.table else 0
@@ -111,7 +124,7 @@ def predict(model: Inventory, work: Work, means: Means, *, shared: bool) -> tupl
 
 def block_largest(model: Inventory) -> int:
     """Parameters of a block's largest layer, which is mapped from its file while it is copied."""
-    return 4 * model.hidden**2
+    return (5 if model.family is FLUX else 4) * model.hidden**2
 
 
 def peak(phases: tuple[Phase, ...]) -> Phase:

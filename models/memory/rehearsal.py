@@ -17,7 +17,7 @@ from torch import nn
 from ..folder import EMBEDDED_ENCODER
 from ..modulation import ModulationTable
 from ..text import LayerPrompts, TextFeatures
-from .activations import dtype_of
+from .dry_run import dtype_of
 from .inventory import Inventory
 from .means import Means
 from .placing import assign, computing_device, empty

@@ -7,15 +7,37 @@ plan puts away meanwhile are gone. Knows parts and plans; nothing of prompts or 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from .means import Means
-from .placing import FileStream, Source, empty, fill, layers_wait_on_host, spread, stop_waiting, wait_on_host
+from .placing import (
+    FileStream,
+    Source,
+    blocks_of,
+    empty,
+    fill,
+    is_adapter,
+    layers_wait_on_host,
+    spread,
+    stand_ins,
+    stop_waiting,
+    wait_on_host,
+)
 
-FLOAT8_SKIPPED = ("pos_embed", "norm", "^time_text_embed", "^img_in", "^txt_in", "^proj_out")
+FLOAT8_SKIPPED = (
+    "pos_embed",
+    "norm",
+    "^time_text_embed",
+    "^img_in",
+    "^txt_in",
+    "^x_embedder",
+    "^context_embedder",
+    "^proj_out",
+)
 """What is computed with as stored: everything but the blocks' linear layers."""
 
 
@@ -42,19 +64,19 @@ class TransformerPart:
         if self.filled:
             return
         self.filled = True
-        means, count = self._means, len(self.transformer.transformer_blocks)
-        waiting: list[int] = []
+        means, blocks = self._means, [path for path, _ in blocks_of(self.transformer)]
+        waiting: list[str] = []
         if means.offload is not None:
-            staying = spread(count, means.resident) if means.resident else frozenset()
-            waiting = [number for number in range(count) if number not in staying]
-        heads = tuple(f"transformer_blocks.{number}." for number in waiting)
+            staying = spread(len(blocks), means.resident)
+            waiting = [path for number, path in enumerate(blocks) if number not in staying]
+        heads, inside = (tuple(f"{path}." for path in paths) for paths in (waiting, blocks))
         host = torch.device("cpu")
         devices: dict[str, torch.device] = {}
         for key, _ in self.transformer.named_parameters():
             waits = key.startswith(heads)
-            if means.offload == "host" and (waits or not key.startswith("transformer_blocks.")):
+            if means.offload == "host" and (waits or not key.startswith(inside)):
                 devices[key] = host
-            elif not waits:
+            elif not waits or is_adapter(key):
                 devices[key] = self._device
         fill(self.transformer, self._source, devices, pinned=self._device.type == "cuda")
         if means.offload == "host":
@@ -111,14 +133,19 @@ class Residency:
     """Which part is in memory. ``device``: where the model computes."""
 
     def __init__(
-        self, means: Means, device: torch.device, transformer: TransformerPart, encoder: EncoderPart
+        self,
+        means: Means,
+        device: torch.device,
+        transformer: TransformerPart,
+        encoders: Sequence[EncoderPart],
     ) -> None:
         self.means = means
         self.device = device
         self._transformer = transformer
-        self._encoder = encoder
+        self._encoders = tuple(encoders)
         if not means.text_first:
-            encoder.fill()
+            for encoder in self._encoders:
+                encoder.fill()
             transformer.fill()
 
     def text(self) -> None:
@@ -126,14 +153,28 @@ class Residency:
         if self.means.text_first:
             self._transformer.empty()
             self._cleared()
-        self._encoder.fill()
+        for encoder in self._encoders:
+            encoder.fill()
 
     def sampling(self) -> None:
         """The transformer runs next, and nobody asks for words any more."""
         if self.means.text_first:
-            self._encoder.empty()
+            for encoder in self._encoders:
+                encoder.empty()
             self._cleared()
         self._transformer.fill()
+
+    @contextmanager
+    def adapting(self) -> Iterator[None]:
+        """While open, adapters may be laid over the transformer or taken off it: where it comes and goes it is gone, with
+        whatever fetched its blocks, and comes back with them in its next phase."""
+        if not self.means.text_first:
+            yield
+            return
+        self._transformer.empty()
+        self._cleared()
+        with stand_ins(self._transformer.transformer, self.device):
+            yield
 
     def _cleared(self) -> None:
         gc.collect()  # hooks and modules refer to each other; what waits for the collector would count as held

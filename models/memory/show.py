@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import InputError
-from .activations import Work
+from .work import Work
 from .budget import GB, PRESETS, Budget
 from .inventory import Inventory
 from .means import full_dtype

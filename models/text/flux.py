@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..memory.placing import computing_device
 from .features import LayerPrompts, TextFeatures, check_layer_prompts
 from .qwen import join_prompts
 
@@ -41,6 +42,6 @@ class FluxTextEncoder:
             ).input_ids
             for tokenizer, length in ((self.tokenizer_2, self.max_tokens), (self.tokenizer, CLIP_TOKENS))
         )
-        embeds = self.encoder_2(long.to(self.encoder_2.device), output_hidden_states=False)[0]
-        pooled = self.encoder(short.to(self.encoder.device), output_hidden_states=False).pooler_output
+        embeds = self.encoder_2(long.to(computing_device(self.encoder_2)), output_hidden_states=False)[0]
+        pooled = self.encoder(short.to(computing_device(self.encoder)), output_hidden_states=False).pooler_output
         return TextFeatures(embeds=embeds.to(self.encoder_2.dtype), pooled=pooled.to(self.encoder_2.dtype))

@@ -12,12 +12,16 @@ import pytest
 import acetate
 from acetate import fitting
 from acetate.errors import InputError
-from acetate.fitting import plan_here, work_of
+from acetate.fitting import Call, model_inventory, plan_here, work_of
 from acetate.models.layout import Layout
+from acetate.models.lora import read_loras
 from acetate.models.memory.budget import GB, Budget
-from acetate.models.memory.means import Means
-from acetate.models.memory.plan import plan_with
+from acetate.models.memory.inventory import inventory_of
+from acetate.models.memory.means import Means, ladder
+from acetate.models.memory.plan import ladder_for, plan_with
+from acetate.models.memory.prediction import predict
 from acetate.models.registry import resolve
+from acetate.session import ModelOptions
 
 PICTURE = np.full((48, 64, 3), 90, np.uint8)
 
@@ -67,10 +71,7 @@ def test_every_task_follows_a_plan_and_makes_the_same(
     assert "memory_plan" not in plain.metadata["report"]
     means = Means(dtype="float32", table=True, text_first=True, offload="files")
 
-    def exactly(entry: Any, memory: Any, work: Any, device: str) -> Any:
-        return plan_with(fitting._inventory(entry, fitting._stamp(entry)), work, means, device)
-
-    monkeypatch.setattr(fitting, "plan_here", exactly)
+    follow(monkeypatch, means)
     planned = run(task, tiny_checkpoint, "auto")
     assert np.array_equal(np.asarray(planned.flatten()), np.asarray(plain.flatten()))
     report = planned.metadata["report"]["memory_plan"]
@@ -84,11 +85,7 @@ def test_what_changes_results_is_written_into_the_file(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     means = Means(dtype="bfloat16", tiling=True)
-    monkeypatch.setattr(
-        fitting,
-        "plan_here",
-        lambda entry, memory, work, device: plan_with(fitting._inventory(entry, ""), work, means, device),
-    )
+    follow(monkeypatch, means)
     document = run("decompose", tiny_checkpoint, 8)
     assert document.metadata["arguments"]["memory"] == [
         "computes in bfloat16 instead of float32",
@@ -100,31 +97,75 @@ def test_a_preset_beyond_this_machine_is_refused(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry, work = resolve(tiny_checkpoint), work_of("decompose", {"default_resolution": 64}, 2)
-    assert plan_here(entry, 8, work, "cpu").device == "cpu"
+    model = inventory_of(entry)
+    assert plan_here(model, 8, work, "cpu").device == "cpu"
     monkeypatch.setattr(fitting, "_budget", lambda *_: Budget(device="cpu", memory=8 * GB, free=1000))
     with pytest.raises(InputError, match=r"--memory 8 takes 0\.0 GB, but only 0\.0 GB are free on cpu"):
-        plan_here(entry, 8, work, "cpu")
+        plan_here(model, 8, work, "cpu")
     with pytest.raises(InputError, match="not 'huge'"):
         run("transparent", tiny_checkpoint, "huge")
 
 
-def test_a_lora_over_parts_that_come_and_go_is_refused(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    key = "transformer.transformer_blocks.0.attn.to_q"
-    lora = {f"{key}.lora_A.weight": torch.ones(2, 32), f"{key}.lora_B.weight": torch.ones(32, 2)}
-    save_file(lora, tmp_path / "style.safetensors")
-    common = {"model": str(tiny_checkpoint), "loras": [tmp_path / "style.safetensors"]}
-    adapted = acetate.decompose(PICTURE, 2, memory=8, **common)
-    assert adapted.metadata["report"]["memory_plan"]["means"] == []
-    means = Means(dtype="float32", text_first=True)
+def follow(monkeypatch: pytest.MonkeyPatch, means: Means) -> None:
+    """Whatever is asked for is held by ``means``."""
     monkeypatch.setattr(
-        fitting,
-        "plan_here",
-        lambda entry, memory, work, device: plan_with(fitting._inventory(entry, ""), work, means, device),
+        fitting, "plan_here", lambda model, memory, work, device: plan_with(model, work, means, device)
     )
-    with pytest.raises(InputError, match=r"--memory 8 the transformer comes and goes, and a LoRA cannot"):
-        acetate.decompose(PICTURE, 2, memory=8, **common)
+
+
+HELD = [
+    Means(dtype="float32", text_first=True),
+    Means(dtype="float32", table=True, text_first=True, offload="files"),
+    Means(dtype="float32", table=True, text_first=True, offload="host"),
+]
+
+
+@pytest.mark.parametrize("means", HELD, ids=str)
+def test_a_lora_comes_and_goes_with_the_transformer(
+    means: Means, tiny_checkpoint: Path, flux_tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora = flux_tools.lora(tmp_path / "style.safetensors", "qwen")
+    common: dict[str, Any] = {"model": str(tiny_checkpoint)}
+    plain, styled = (
+        np.asarray(acetate.decompose(PICTURE, 2, loras=loras, size="model", **common).flatten())
+        for loras in ((), [lora])
+    )
+    follow(monkeypatch, means)
+    for loras, expected in (([lora], styled), ([lora], styled), ((), plain), ([lora], styled)):
+        found = acetate.decompose(PICTURE, 2, loras=loras, size="model", memory=8, **common)
+        assert np.array_equal(np.asarray(found.flatten()), expected)
+    layers = [acetate.decompose(PICTURE, 2, loras=one, size="model", **common) for one in ((), [lora])]
+    assert any(
+        not np.array_equal(a.pixels, b.pixels) for a, b in zip(*(x.leaves() for x in layers), strict=True)
+    )
+
+
+def test_a_lora_is_counted_and_keeps_8_bits_and_the_table_away(flux_tools: Any, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = flux_tools.lora(tmp_path / "attention.safetensors")
+    options = ModelOptions(loras=read_loras([file]))
+    entry = resolve("black-forest-labs/FLUX.1-dev")
+    plain, styled = (model_inventory(entry, "transparent", one) for one in (None, options))
+    assert styled.adapters == sum(value.numel() for value in load_file(file).values()) and plain.adapters == 0
+    steps = ladder_for(styled, "cuda")
+    assert any(one.storage for one in ladder_for(plain, "cuda")) and not any(one.storage for one in steps)
+    assert not styled.adapts_modulation and any(one.table for one in steps)
+    for key in ("transformer.transformer_blocks.0.norm1.linear", "lora_unet_double_blocks_0_img_mod_lin"):
+        state = {f"{key}.lora_A.weight": torch.ones(2, 3072), f"{key}.lora_B.weight": torch.ones(9, 2)}
+        save_file(state, tmp_path / "modulation.safetensors")
+        options = ModelOptions(loras=read_loras([tmp_path / "modulation.safetensors"]))
+        model = model_inventory(entry, "transparent", options)
+        assert model.adapts_modulation and not any(one.table for one in ladder_for(model, "cuda"))
+    work = Call(task="transparent", layers=1).work(plain, {})
+    one, other = (predict(model, work, ladder("cuda")[2], shared=False) for model in (plain, styled))
+    assert all(
+        before.weights + 2 * styled.adapters == after.weights and before.work <= after.work
+        for before, after in zip(one, other, strict=True)
+    )
+    save_file({"text_encoder.x.lora_A.weight": torch.ones(2, 4)}, tmp_path / "words.safetensors")
+    with pytest.raises(InputError, match=r"changes the text encoder .* which comes and goes with --memory"):
+        model_inventory(
+            entry, "transparent", ModelOptions(loras=read_loras([tmp_path / "words.safetensors"]))
+        )

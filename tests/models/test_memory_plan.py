@@ -16,7 +16,8 @@ from acetate.errors import InputError
 from acetate.models.inventory import PUBLISHED_TRANSFORMER, PUBLISHED_VAE, Shape
 from acetate.models.loading import load_components
 from acetate.models.memory import budget as budgets
-from acetate.models.memory.activations import Work, step_bytes
+from acetate.models.memory.activations import step_bytes
+from acetate.models.memory.work import Work
 from acetate.models.memory.budget import GB, PRESETS, Budget, free_memory, parse_memory
 from acetate.models.memory.dry_run import _LiveTensors, peak_bytes
 from acetate.models.memory.inventory import (
@@ -59,9 +60,9 @@ def test_a_folder_is_counted_as_it_is_loaded(embedded_folder: Path) -> None:
             ("f", parts.frame_embedding),
         )
     }
-    assert (model.transformer_size, model.encoder, model.vae_size, model.embedding) == tuple(real.values())
+    assert (model.transformer_size, model.encoder, model.vae_size, model.beside) == tuple(real.values())
     assert sum(p.numel() for p in parts.transformer.transformer_blocks[0].parameters()) == (
-        model.block + 2 * (6 * 32 * 32 + 6 * 32)
+        model.blocks[0] + 2 * (6 * 32 * 32 + 6 * 32)
     )
     assert model.num_blocks == 2 and not model.captions
 
