@@ -28,7 +28,11 @@ logger = logging.getLogger("acetate.memory")
 Memory = Literal["auto", 8, 12, 16, 24, 48, 80] | str | int
 RESOLUTION, MULTIPLE, STEPS = 640, 32, 50  # of Qwen-Image-Layered, for folders that name none
 # FLUX's pipelines have these: steps and branches of a task, and steps of schnell.
-FLUX_STEPS, FLUX_BRANCHES, FAST_STEPS = {"transparent": 50, "generate": 28}, {"transparent": 1, "generate": 2}, 4
+FLUX_STEPS, FLUX_BRANCHES, FAST_STEPS = (
+    {"transparent": 50, "generate": 28},
+    {"transparent": 1, "generate": 2},
+    4,
+)
 
 # Frames that a task's layers come with, and whether the size is the picture's at the model's resolution or as asked.
 _FRAMES = {

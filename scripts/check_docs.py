@@ -119,9 +119,9 @@ def studio_api() -> str:
 
 def memory_plans() -> str:
     """What `acetate models Qwen/Qwen-Image-Layered --device cuda` and its like print, for two sizes."""
-    from acetate.models.memory.work import Work
     from acetate.models.memory.inventory import published_inventory
     from acetate.models.memory.show import table
+    from acetate.models.memory.work import Work
 
     works = [Work.decompose(side, side, 4) for side in (640, 1024)]
     on_gpu = table(published_inventory(), works, "cuda")
@@ -131,10 +131,31 @@ def memory_plans() -> str:
     )
 
 
+def flux_plans() -> str:
+    """What `acetate models black-forest-labs/FLUX.1-dev` prints, with and without `-n 4`."""
+    from acetate.fitting import Call
+    from acetate.models.memory.inventory_flux import published_flux
+    from acetate.models.memory.show import table
+
+    text = []
+    for title, device, calls in (
+        ("On a GPU:", "cuda", (("transparent", 1), ("generate", 4))),
+        ("On the CPU:", "cpu", (("transparent", 1),)),
+    ):
+        rows: list[str] = []
+        for task, layers in calls:
+            model = published_flux("black-forest-labs/FLUX.1-dev", task)
+            listed = table(model, [Call(task=task, layers=layers).work(model, {})], device)
+            rows += listed[2:] if rows else listed
+        text += [title, "", *rows, ""]
+    return "\n".join(text)
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "cli-table": cli_table,
     "cli-help": cli_help,
     "cli-reference": cli_reference,
+    "flux-plans": flux_plans,
     "formats": formats_table,
     "memory-plans": memory_plans,
     "models": models_table,

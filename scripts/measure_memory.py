@@ -2,6 +2,7 @@
 diffusers' own transformer beside ours.
 
     python -P scripts/measure_memory.py --device cpu                     a transformer of 0.9 GB, presets scaled to it
+    python -P scripts/measure_memory.py --model flux-large                         one layer on FLUX; flux-large-stack: several
     python -P scripts/measure_memory.py --device cuda --model full --size 640 --size 1024 --compare
 
 Weights are random and drawn on the device: no files, no network. Every row runs in a process of its own. On the CPU the
@@ -52,7 +53,10 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    given = arguments().parse_args()
+    parser = arguments()
+    given = parser.parse_args()
+    if given.compare and (given.model or "").startswith("flux"):
+        parser.error("--compare is for Qwen-Image's transformer")
     given.model = given.model or ("full" if given.device == "cuda" else "large")
     if given.row is not None:
         print(json.dumps(_row(given, json.loads(given.row))))

@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .work import Work
     from .budget import PRESETS, Budget, budget_for, parse_memory
     from .inventory import Inventory, inventory_of
     from .means import Means
     from .plan import Plan, plan, plan_with, smallest_preset
+    from .work import Work
 
 _WHERE = {
     "Work": "work",

@@ -28,7 +28,9 @@ def step_bytes(model: Inventory, work: Work, dtype: str) -> int:
     layout = networks.layout_of(model, work)
     channels = int(model.transformer.get("in_channels", 64))
     width = int(model.transformer.get("joint_attention_dim", 3584))
-    text = 2 * model.text_tokens(work.layers) * width * dtype_of(dtype).itemsize  # embeddings of both branches
+    text = (
+        2 * model.text_tokens(work.layers) * width * dtype_of(dtype).itemsize
+    )  # embeddings of both branches
     kept = work.batch * (LATENT_COPIES * layout.num_image_tokens * channels * 4 + text)
     return kept + networks.step(model, work, layout, dtype)
 

@@ -10,6 +10,7 @@ import torch
 
 from ..backbones.flux import FluxBackbone
 from ..codecs import Codec, KLRGBACodec, LayerDiffuseCodec, RegionCodec
+from ..codecs.layerdiffuse.augment import SYMMETRIES
 from ..codecs.tiles import PLANNED
 from ..folder_flux import VAE_CLASS
 from ..layout import Layout
@@ -74,12 +75,15 @@ def _one_layer(
 ) -> int:
     codec: Codec
     if "transparent_decoder" in parts:
-        codec = LayerDiffuseCodec(parts["vae"], parts["transparent_decoder"], parts.get("offset_encoder"))
+        # One of its passes stands for all; the results of those before it wait for their median.
+        codec = LayerDiffuseCodec(
+            parts["vae"], parts["transparent_decoder"], parts.get("offset_encoder"), augmented=False
+        )
     else:
         codec = KLRGBACodec(parts["vae"])
     whole = work.width * work.height
     width, height = work.width, work.height
-    beside = 0
+    beside = waiting = 0
     if tiled:
         # What is put together of tiles, and one of them: sums, their quotient and its cast, of RGB and then of RGBA.
         side, size = PLANNED.tile or 0, dtype_of(dtype).itemsize
@@ -90,7 +94,10 @@ def _one_layer(
         return whole * 4 * 4 * (2 if tiled else 1) + beside + peak_bytes(lambda: codec.encode(given))
     scale = codec.downscale
     given = torch.empty(1, codec.latent_channels, height // scale, width // scale, device="meta")
-    return beside + peak_bytes(lambda: codec.decode(given).clone())  # a copy is cleared outside of boxes
+    if "transparent_decoder" in parts:
+        waiting = (len(SYMMETRIES) - 1) * 4 * width * height * dtype_of(dtype).itemsize
+    # A copy of the result is cleared outside of boxes.
+    return beside + waiting + peak_bytes(lambda: codec.decode(given).clone())
 
 
 def _stack(model: Inventory, work: Work, parts: dict[str, Any], dtype: str, decode: bool, tiled: bool) -> int:

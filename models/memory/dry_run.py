@@ -93,11 +93,11 @@ class _FusedAttention(TorchFunctionMode):
         if func is F.multi_head_attention_forward:
             # What it calls inside is not shown to this mode again.
             real = F.scaled_dot_product_attention
-            F.scaled_dot_product_attention = _output_alone  # type: ignore[assignment]
+            F.scaled_dot_product_attention = _output_alone
             try:
                 return func(*args, **kwargs)
             finally:
-                F.scaled_dot_product_attention = real  # type: ignore[assignment]
+                F.scaled_dot_product_attention = real
         return func(*args, **kwargs)
 
 

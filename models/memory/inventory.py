@@ -145,9 +145,7 @@ class Inventory:
         return QWEN_PROMPT
 
 
-def inventory_of(
-    entry: ModelEntry, task: str = "decompose", transparency: Path | None = None
-) -> Inventory:
+def inventory_of(entry: ModelEntry, task: str = "decompose", transparency: Path | None = None) -> Inventory:
     """The inventory of a model: of its folder where it is on this machine, else of what is known to be published.
 
     ``task``: the command it is for, ``transparency``: where FLUX takes alpha from, else what is published for the task.

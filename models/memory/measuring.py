@@ -17,22 +17,31 @@ import torch
 
 from ..backbones.qwen import QwenBackbone
 from ..codecs import QwenRGBACodec, still_convolutions
+from ..family import FLUX, QWEN
 from ..inventory import PUBLISHED_TRANSFORMER, PUBLISHED_VAE
 from ..layout import Layout
 from ..registry import MODELS as REGISTERED
 from ..text import TextFeatures
-from .work import Work
-from .inventory import Inventory, count_parts, inventory_of, published_inventory
+from .inventory import T5_ENCODER, Inventory, count_parts, inventory_of, published_inventory
+from .inventory_flux import published_flux, random_encoder
 from .means import Means, ladder
+from .measuring_flux import FLUX_DEV, ONE, STACK, flux_call, run_flux, scaled_axes, scaled_flux
 from .plan import Plan, plan_with
 from .rehearsal import RandomWords, Rehearsal, randomise, rehearse
+from .work import Work
 
 # Width, heads and blocks of the transformers that stand for the published one where that does not fit; None: of itself.
+# FLUX makes one layer, or with "stack" several.
 MODELS: dict[str, tuple[int, int, int] | None] = {
     "full": None,
     "embedded": None,
     "large": (1024, 8, 6),
     "small": (128, 2, 2),
+    "flux-full": None,
+    "flux-full-stack": None,
+    "flux-large": (1024, 8, 4),
+    "flux-large-stack": (1024, 8, 4),
+    "flux-small": (128, 2, 1),
 }
 SLACK = 1.1  # acceptance: a prediction may be off by a tenth
 SCRATCH = 48 * 10**6  # bytes beside, for what the CPU's libraries allocate for themselves
@@ -40,8 +49,12 @@ VENDOR_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L20": 119.5, "RTX
 
 
 def model_named(name: str, size: int, layers: int, steps: int) -> tuple[Inventory, Work]:
-    """A model of :data:`MODELS` and a decomposition of ``size`` x ``size`` pixels."""
+    """A model of :data:`MODELS`, and a decomposition of ``size`` x ``size`` pixels or what FLUX makes of that size."""
     shape = MODELS[name]
+    if name.startswith("flux"):
+        stack = name.endswith("stack")
+        flux = scaled_flux(shape, stack) if shape else published_flux(FLUX_DEV, STACK if stack else ONE)
+        return flux, flux_call(size, layers, steps, stack)
     work = Work.decompose(size, size, layers, steps=steps)
     if shape is not None:
         return _scaled(*shape), work
@@ -50,11 +63,13 @@ def model_named(name: str, size: int, layers: int, steps: int) -> tuple[Inventor
 
 def scale_of(model: Inventory, work: Work, device: str) -> float:
     """How much of the published model's plain run at 640 pixels on a GPU the plain run of ``model`` takes; 1 for itself."""
-    full = published_inventory()
+    on_flux = model.family is FLUX
+    full = published_flux(FLUX_DEV, ONE if work.frames == 1 else STACK) if on_flux else published_inventory()
     if model.num_blocks == full.num_blocks:
         return 1.0
+    plain = flux_call(1024, work.layers, 50, work.frames > 1) if on_flux else Work.decompose(640, 640, 4)
     mine = plan_with(model, work, ladder(device)[0], device).peak
-    return mine / plan_with(full, Work.decompose(640, 640, 4), ladder("cuda")[0], "cuda").peak
+    return mine / plan_with(full, plain, ladder("cuda")[0], "cuda").peak
 
 
 def measure_run(
@@ -65,7 +80,7 @@ def measure_run(
     place = torch.device(device)
     with torch.no_grad():
         _run(
-            *_tiny(work), Means(dtype=plan.means.dtype), place, 1, guidance, lambda _: None
+            *_tiny(model, work), Means(dtype=plan.means.dtype), place, 1, guidance, lambda _: None
         )  # libraries' own first costs
         meter = _Meter(place)
         meter.limit(int(plan.peak * SLACK) + SCRATCH)
@@ -96,7 +111,7 @@ def compare_steps(
     means = Means(dtype=str(dtype).removeprefix("torch."), table=kind == "ours, table")
     with torch.no_grad():
         _run(
-            *_tiny(work), Means(dtype=means.dtype), place, 1, 1.0, lambda _: None
+            *_tiny(model, work), Means(dtype=means.dtype), place, 1, 1.0, lambda _: None
         )  # libraries' own first costs
         meter = _Meter(place)
         if kind == "diffusers":
@@ -206,9 +221,11 @@ def _run(
 ) -> list[float]:
     """A decomposition's phases as the pipeline has them; seconds of every step."""
     parts = rehearse(model, means, device)
+    if model.family is FLUX:
+        return run_flux(parts, model, work, device, steps, done)
     layout = Layout.image_to_layers(*_grid(model, work), work.layers, None)
     parts.residency.text()
-    words = RandomWords(parts.encoder, model.text_tokens(work.layers))
+    words = RandomWords(parts.encoders[0], model.text_tokens(work.layers))
     branches = [words.encode([""]) for _ in range(2 if guidance > 1 else 1)]
     done("text")
     parts.residency.sampling()
@@ -306,23 +323,23 @@ def _timed(call: Callable[[], Any], device: torch.device) -> float:
     return _now(device) - began
 
 
-def _tiny(work: Work) -> tuple[Inventory, Work]:
+def _tiny(model: Inventory, work: Work) -> tuple[Inventory, Work]:
     small = MODELS["small"]
+    if model.family is FLUX:
+        return model_named("flux-small", 64, 1, work.steps)
     assert small is not None
     return _scaled(*small), Work.decompose(64, 64, 1, steps=work.steps)
 
 
 def _scaled(width: int, heads: int, blocks: int) -> Inventory:
     """The published classes at another size, with a T5 encoder of about the published share of weights."""
-    import transformers
-
     transformer = {
         **PUBLISHED_TRANSFORMER,
         "num_layers": blocks,
         "num_attention_heads": heads,
         "attention_head_dim": width // heads,
         "joint_attention_dim": width,
-        "axes_dims_rope": _axes(width // heads),
+        "axes_dims_rope": scaled_axes(width // heads),
     }
     vae = {**PUBLISHED_VAE, "base_dim": 32}
     config = {
@@ -335,27 +352,13 @@ def _scaled(width: int, heads: int, blocks: int) -> Inventory:
         "feed_forward_proj": "gated-gelu",
         "dropout_rate": 0.0,
     }
-    with torch.device("meta"):
-        encoder = transformers.T5EncoderModel(transformers.T5Config(**config))
-    shapes = {key: tuple(value.shape) for key, value in encoder.named_parameters()}
     return count_parts(
         f"random, {blocks} blocks of {width}",
+        QWEN,
         transformer,
         vae,
-        shapes,
-        config,
-        "T5EncoderModel",
-        0,
-        False,
-        None,
+        [random_encoder(T5_ENCODER, config)],
     )
-
-
-def _axes(head: int) -> tuple[int, int, int]:
-    """The published split of a head's width, 16 : 56 : 56."""
-    first = head // 8
-    rest = (head - first) // 2
-    return first, rest, rest
 
 
 __all__ = ["MODELS", "compare_steps", "measure_run", "model_named", "scale_of", "step_flops"]

@@ -84,10 +84,11 @@ class Plan:
 def plan(model: Inventory, work: Work, budget: Budget) -> Plan:
     """The first means of the device's ladder that fit. Raises InputError with what is needed, what there is and what would
     fit instead."""
-    tried = [_with(model, work, budget, means) for means in ladder_for(model, budget.device)]
-    for candidate in tried:
-        if _fits(candidate, budget):
-            return candidate
+    tried: list[Plan] = []
+    for means in ladder_for(model, budget.device):
+        tried.append(_with(model, work, budget, means))
+        if _fits(tried[-1], budget):
+            return tried[-1]
     raise InputError(_refusal(model, work, budget, tried))
 
 

@@ -55,8 +55,7 @@ def weights(model: Inventory, work: Work, means: Means) -> Weights:
     size = dtype_of(means.dtype).itemsize
     cast = size if means.storage is None else 1
     sizes = [
-        few * cast + (every - few) * size
-        for every, few in zip(model.blocks, model.blocks_cast, strict=True)
+        few * cast + (every - few) * size for every, few in zip(model.blocks, model.blocks_cast, strict=True)
     ]
     staying = range(len(sizes)) if means.offload is None else spread(len(sizes), means.resident)
     waiting = [one for number, one in enumerate(sizes) if number not in staying]

@@ -14,11 +14,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..folder import EMBEDDED_ENCODER
+from ..family import FLUX
+from ..folder_flux import VAE_CLASS as FLUX_VAE
+from ..folder_qwen import QWEN_ENCODER
+from ..folder_qwen import VAE_CLASS as QWEN_VAE
 from ..modulation import ModulationTable
+from ..parts import component_class
 from ..text import LayerPrompts, TextFeatures
 from .dry_run import dtype_of
-from .inventory import Inventory
+from .inventory import Encoder, Inventory
 from .means import Means
 from .placing import assign, computing_device, empty
 from .residency import EncoderPart, Residency, TransformerPart
@@ -30,8 +34,9 @@ class Rehearsal:
 
     transformer: Any
     vae: Any
-    encoder: Any
+    encoders: tuple[Any, ...]
     residency: Residency
+    alpha: Mapping[str, Any]
 
 
 class RandomWeights:
@@ -81,29 +86,44 @@ def rehearse(model: Inventory, means: Means, device: torch.device) -> Rehearsal:
 
     dtype = dtype_of(means.dtype)
     with init_empty_weights(include_buffers=False):
-        transformer = diffusers.QwenImageTransformer2DModel.from_config(dict(model.transformer))
+        transformer = getattr(diffusers, model.family.transformer).from_config(dict(model.transformer))
     shapes = {key: tuple(value.shape) for key, value in transformer.state_dict().items()}
     source = RandomWeights(shapes, device)
     if means.table:
         ModulationTable(transformer, source)
     empty(transformer, dtype)
-    with torch.device("meta"):
-        vae = diffusers.AutoencoderKLQwenImage.from_config(dict(model.vae))
-    empty(vae, dtype)
-    randomise(vae, device)
-    if means.tiling:
+    vae = _random_part(FLUX_VAE if model.family is FLUX else QWEN_VAE, model.vae, dtype, device)
+    if means.tiling and model.family is not FLUX:  # whose codec does it
         vae.enable_tiling()
-    encoder = _empty_encoder(model, dtype)
+    held = [_held_encoder(one, means, dtype, device) for one in model.encoders]
+    part = TransformerPart(transformer.eval(), source, means, device)
+    return Rehearsal(
+        transformer=transformer,
+        vae=vae,
+        encoders=tuple(one.encoder for one in held),
+        residency=Residency(means, device, part, held),
+        alpha={name: _random_part(*one, dtype, device) for name, one in model.alpha.items()},
+    )
 
+
+def _held_encoder(encoder: Encoder, means: Means, dtype: torch.dtype, device: torch.device) -> EncoderPart:
     def load() -> Any:
-        made = _empty_encoder(model, dtype)
+        made = _empty_encoder(encoder, dtype)
         randomise(made, torch.device("cpu") if means.text_offload else device)
         made.tie_weights()
         return made
 
-    part = TransformerPart(transformer.eval(), source, means, device)
-    residency = Residency(means, device, part, EncoderPart(encoder, load, means, device))
-    return Rehearsal(transformer=transformer, vae=vae.eval(), encoder=encoder, residency=residency)
+    return EncoderPart(_empty_encoder(encoder, dtype), load, means, device)
+
+
+def _random_part(class_name: str, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
+    with torch.device("meta"):
+        part = component_class(class_name).from_config(dict(config))
+    buffers = {key for key, _ in part.named_buffers()}
+    assert not buffers, f"{class_name} has buffers, which are not drawn: {buffers}"
+    empty(part, dtype)
+    randomise(part, device)
+    return part.eval()
 
 
 def randomise(module: nn.Module, device: torch.device) -> None:
@@ -125,17 +145,15 @@ def _drawn(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> 
     return torch.empty(shape, device=device, dtype=dtype).uniform_(-scale, scale)
 
 
-def _empty_encoder(model: Inventory, dtype: torch.dtype) -> Any:
+def _empty_encoder(encoder: Encoder, dtype: torch.dtype) -> Any:
     import transformers
     from accelerate import init_empty_weights
 
-    values = dict(model.encoder_config)
-    if model.encoder_class == EMBEDDED_ENCODER:
-        config = transformers.T5Config(**values)
-    else:
+    values, kind = dict(encoder.config), getattr(transformers, encoder.class_name)
+    if encoder.class_name == QWEN_ENCODER:
         parts = ("text_config", "vision_config", "tie_word_embeddings")
-        config = transformers.Qwen2_5_VLConfig(**{name: values[name] for name in parts if name in values})
+        values = {name: values[name] for name in parts if name in values}
     with init_empty_weights(include_buffers=False):
-        encoder = getattr(transformers, model.encoder_class)(config)
-    empty(encoder, dtype)
-    return encoder.eval()
+        made = kind(kind.config_class(**values))
+    empty(made, dtype)
+    return made.eval()

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import InputError
-from .work import Work
 from .budget import GB, PRESETS, Budget
 from .inventory import Inventory
 from .means import full_dtype
 from .plan import Plan, plan
+from .work import Work
 
 _COLUMNS = (("weights", 9), ("work", 8), ("device", 8), ("host", 17))
 

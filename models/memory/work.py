@@ -61,7 +61,12 @@ class Work:
         boxes = tuple(
             None
             if box is None
-            else (_scaled(box[0], *across), _scaled(box[1], *down), _scaled(box[2], *across), _scaled(box[3], *down))
+            else (
+                _scaled(box[0], *across),
+                _scaled(box[1], *down),
+                _scaled(box[2], *across),
+                _scaled(box[3], *down),
+            )
             for box in self.boxes
         )
         return replace(self, width=width, height=height, boxes=boxes)

@@ -43,5 +43,7 @@ class FluxTextEncoder:
             for tokenizer, length in ((self.tokenizer_2, self.max_tokens), (self.tokenizer, CLIP_TOKENS))
         )
         embeds = self.encoder_2(long.to(computing_device(self.encoder_2)), output_hidden_states=False)[0]
-        pooled = self.encoder(short.to(computing_device(self.encoder)), output_hidden_states=False).pooler_output
+        pooled = self.encoder(
+            short.to(computing_device(self.encoder)), output_hidden_states=False
+        ).pooler_output
         return TextFeatures(embeds=embeds.to(self.encoder_2.dtype), pooled=pooled.to(self.encoder_2.dtype))

@@ -14,7 +14,7 @@ from acetate.models.registry import MODELS
 
 from .conftest import Run
 
-LAYERED = "Qwen/Qwen-Image-Layered"
+LAYERED, FLUX = "Qwen/Qwen-Image-Layered", "black-forest-labs/FLUX.1-dev"
 
 
 @pytest.fixture
@@ -49,6 +49,23 @@ def test_a_plan_without_a_model_or_a_gpu(run: Run, nothing_loads: None) -> None:
         and found["total"] <= 24e9
         and set(found["peaks"]) == {"text", "encode", "denoise", "decode"}
     )
+
+
+def test_flux_is_planned_for_one_layer_or_several(run: Run, nothing_loads: None) -> None:
+    one = run("models", FLUX, "--memory", "24", "--device", "cuda")
+    assert one.status == 0, one.err
+    assert "1 layer at 1024 x 1024 px, 24.0 GB (cuda)" in one.out and "wait" not in one.out
+    found = json.loads(
+        run(
+            "models", FLUX, "-n", "3", "--memory", "16", "--device", "cuda", "--size", "512x768", "--json"
+        ).out
+    )
+    assert found["size"] == [512, 768] and found["layers"] == 3 and found["exact"]
+    assert found["peaks"]["denoise"]["host"] > 0 and found["total"] <= 16e9
+    refused = run("models", FLUX, "--memory", "8", "--device", "cpu")
+    assert refused.status == 2 and "reading the prompt: 10.3 GB" in refused.complaint
+    odd = run("models", FLUX, "--memory", "24", "--device", "cuda", "--size", "500x500")
+    assert odd.status == 2 and "multiple of 16" in odd.complaint
 
 
 def test_a_table_of_all_presets(run: Run, nothing_loads: None, embedded: None) -> None:

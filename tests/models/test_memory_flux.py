@@ -12,6 +12,7 @@ import torch
 from acetate.errors import InputError
 from acetate.fitting import Call
 from acetate.models.loading import load_components
+from acetate.models.lora import read_loras
 from acetate.models.memory.activations import step_bytes
 from acetate.models.memory.activations_flux import layout_of
 from acetate.models.memory.budget import GB, PRESETS, Budget
@@ -23,10 +24,17 @@ from acetate.models.memory.plan import plan, plan_with
 from acetate.models.memory.prediction import weights
 from acetate.models.modulation import find_table
 from acetate.pipelines import FluxTransparentImagePipeline, RegionLayersPipeline
+from acetate.pipelines.lora import laid
 
 DEV = "black-forest-labs/FLUX.1-dev"
 BOXES = (None, (10, 0, 40, 30), (32, 16, 48, 32))
-SETTINGS: dict[str, Any] = {"num_inference_steps": 2, "seed": 3, "height": 32, "width": 48, "output_type": "np"}
+SETTINGS: dict[str, Any] = {
+    "num_inference_steps": 2,
+    "seed": 3,
+    "height": 32,
+    "width": 48,
+    "output_type": "np",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +110,7 @@ def test_24_gb_hold_flux_with_the_same_result() -> None:
             model = published_flux(name, task)
             found = plan(model, work(model, task, layers), on(24))
             assert found.exact and found.means == Means(table=True, text_first=True)
-            assert found.total <= 24 * GB and 17 * GB < found.peak
+            assert found.total <= 24 * GB and found.peak > 17 * GB
 
 
 @pytest.mark.parametrize("task", ["transparent", "generate"])
@@ -137,7 +145,9 @@ def test_boxes_count_and_pictures_count() -> None:
 def test_a_refusal_says_what_would_fit() -> None:
     model = published_flux(DEV, "generate")
     asked = work(model, "generate", 51, size=(2048, 2048))
-    with pytest.raises(InputError, match=r"51 layers at 2048 x 2048 px needs at least .* there are 8\.0 GB") as told:
+    with pytest.raises(
+        InputError, match=r"51 layers at 2048 x 2048 px needs at least .* there are 8\.0 GB"
+    ) as told:
         plan(model, asked, on(8))
     fewer = int(str(told.value).split("ask for ")[1].split()[0])
     assert plan(model, asked.fewer(fewer), on(8)).total <= 8 * GB
@@ -162,7 +172,6 @@ def made(pipeline: Any) -> np.ndarray:
 EXACT = [
     *(means for means in ladder("cpu") if means.loss("float32") == 0),
     *(means for means in ladder("cuda") if means.loss("bfloat16") == 0),
-    Means(dtype="float32", table=True, text_first=True, offload="files"),
     Means(dtype="float32", table=True, text_first=True, offload="files", resident=1),
     Means(dtype="float32", table=True, text_first=True, offload="host", resident=1),
     Means(dtype="bfloat16", table=True, text_first=True, offload="files"),
@@ -181,6 +190,28 @@ def test_exact_means_give_the_same_bits_twice(kind: Any, flux_checkpoint: Path, 
         pipeline = load(kind, flux_checkpoint, alpha_parts, means)
         for _ in range(2):
             assert np.array_equal(made(pipeline), plain[means.dtype]), means
+
+
+def test_a_lora_gives_the_same_bits_and_leaves_with_the_run(
+    flux_checkpoint: Path, alpha_parts: Path, flux_tools: Any, tmp_path: Path
+) -> None:
+    loras = read_loras([flux_tools.lora(tmp_path / "lora.safetensors")])
+    pipeline = load(FluxTransparentImagePipeline, flux_checkpoint, alpha_parts, None)
+    plain = made(pipeline)
+    with laid(pipeline, loras):
+        styled = made(pipeline)
+    assert not np.array_equal(plain, styled)
+    for means in (
+        Means(dtype="float32", table=True, text_first=True),
+        Means(dtype="float32", table=True, text_first=True, offload="host"),
+        Means(dtype="float32", text_first=True, offload="files", resident=1),
+        Means(dtype="float32", table=True),
+    ):
+        pipeline = load(FluxTransparentImagePipeline, flux_checkpoint, alpha_parts, means)
+        for _ in range(2):
+            with laid(pipeline, loras):
+                assert np.array_equal(made(pipeline), styled), means
+            assert np.array_equal(made(pipeline), plain), means
 
 
 @pytest.mark.parametrize("offload", [None, "host", "files"])

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acetate.errors import InputError
+from acetate.fitting import Call
+from acetate.models.family import FLUX
 from acetate.models.inventory import PUBLISHED_TRANSFORMER, PUBLISHED_VAE, Shape
 from acetate.models.loading import load_components
 from acetate.models.memory import budget as budgets
 from acetate.models.memory.activations import step_bytes
-from acetate.models.memory.work import Work
 from acetate.models.memory.budget import GB, PRESETS, Budget, free_memory, parse_memory
 from acetate.models.memory.dry_run import _LiveTensors, peak_bytes
 from acetate.models.memory.inventory import (
@@ -29,6 +30,7 @@ from acetate.models.memory.inventory import (
 from acetate.models.memory.known import SMALLEST
 from acetate.models.memory.means import full_dtype, ladder
 from acetate.models.memory.plan import Plan, plan, smallest_preset
+from acetate.models.memory.work import Work
 from acetate.models.registry import MODELS
 
 WORK = Work.decompose(640, 640, 4)
@@ -177,9 +179,12 @@ def test_every_preset_has_a_plan_on_a_gpu(size: int) -> None:
 def test_the_listed_presets_are_the_planners() -> None:
     for name, entry in MODELS.items():
         if name in SMALLEST:
-            model = published_inventory() if name == "Qwen/Qwen-Image-Layered" else inventory_of(entry)
+            named = name == "Qwen/Qwen-Image-Layered"
+            model = published_inventory() if named else inventory_of(entry, "transparent")
             side = 640 if model.cell == 16 and model.num_blocks > 6 else 128
             work = Work.decompose(side, side, 4)
+            if model.family is FLUX:
+                work = Call(task="transparent", layers=1).work(model, {})
             assert SMALLEST[name] == {
                 device: smallest_preset(model, work, device) for device in ("cuda", "cpu")
             }

@@ -14,9 +14,10 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "measure_memory.py"
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's high-water mark is Linux's")
-def test_the_prediction_holds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["small", "flux-small"])
+def test_the_prediction_holds(model: str, tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
-    words = ["--model", "small", "--size", "128", "--steps", "1", "--preset", "80", "--json", str(out)]
+    words = ["--model", model, "--size", "128", "--steps", "1", "--preset", "80", "--json", str(out)]
     run = subprocess.run([sys.executable, "-P", str(SCRIPT), *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     (row,) = json.loads(out.read_text())
