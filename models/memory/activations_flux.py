@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -101,15 +102,47 @@ def _one_layer(
 
 
 def _stack(model: Inventory, work: Work, parts: dict[str, Any], dtype: str, decode: bool, tiled: bool) -> int:
-    """Never encodes; decodes all frames together, or the picture and the background alone through the VAE in tiles."""
+    """Never encodes; decodes all frames together, or what passes the VAE in tiles and the layers beside them."""
     if not decode:
         return 0
-    codec = RegionCodec(parts["vae"], parts.get("region_decoder"), PLANNED if tiled else None)
     layout = layout_of(model, work)
     tokens = torch.empty(1, layout.num_image_tokens, int(model.transformer["in_channels"]), device="meta")
+    vae = parts["vae"]
+    codec = RegionCodec(_Passed(vae) if tiled else vae, parts.get("region_decoder"))
 
     def call() -> Any:
         pixels = codec.decode(codec.frames(tokens, layout), layout)
         return pixels, pixels.clone()  # one is cleared outside of boxes
 
-    return peak_bytes(call)
+    whole = peak_bytes(call)
+    if not tiled:
+        return whole
+    # Beside the frames' latents and what is decoded already: sums of tiles, their quotient and its cast, and one tile.
+    side, size = PLANNED.tile or 0, dtype_of(dtype).itemsize
+    width, height, area = min(work.width, side), min(work.height, side), work.width * work.height
+    scale, channels = codec.downscale, int(vae.config.out_channels)
+    given = torch.empty(1, channels, height, width, device="meta", dtype=dtype_of(dtype))
+    latents = torch.empty(
+        1, int(vae.config.latent_channels), height // scale, width // scale, device="meta", dtype=dtype_of(dtype)
+    )
+    tile = max(peak_bytes(lambda: vae.encode(given)), peak_bytes(lambda: vae.decode(latents)))
+    done = (work.frames if channels == 4 else 2) * 4 * 4 * area
+    return max(whole, done + area * (channels * (4 + 4 + size) + 4) + tile)
+
+
+class _Passed:
+    """A VAE whose pictures cost nothing but themselves."""
+
+    def __init__(self, vae: Any) -> None:
+        self.config = vae.config
+        self.dtype = vae.dtype
+        self._scale = 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def encode(self, pixels: torch.Tensor) -> Any:
+        height, width = (size // self._scale for size in pixels.shape[-2:])
+        mode = pixels.new_empty(len(pixels), int(self.config.latent_channels), height, width)
+        return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: mode))
+
+    def decode(self, latents: torch.Tensor, return_dict: bool = True) -> tuple[torch.Tensor]:
+        height, width = (size * self._scale for size in latents.shape[-2:])
+        return (latents.new_empty(len(latents), int(self.config.out_channels), height, width),)

@@ -71,7 +71,7 @@ def scaled_flux(shape: tuple[int, int, int], stack: bool) -> Inventory:
         "eos_token_id": 2,
     }
     alpha: Alpha = {
-        "transparent_decoder": ("TransparentUNet", {"widths": (8, 8, 16, 32, 64, 128, 128)}),
+        "transparent_decoder": ("TransparentUNet", {"widths": (16, 16, 32, 64, 64, 128, 128)}),
         "offset_encoder": ("LatentOffsetEncoder", {"widths": (8, 16, 32, 64)}),
     }
     if stack:
