@@ -159,7 +159,16 @@ def test_wrong_calls_are_named() -> None:
     with pytest.raises(InputError, match="no text encoders"):
         call(pipeline, prompt="x", prompt_embeds=None, pooled_prompt_embeds=None)
     with pytest.raises(InputError, match="latents must have shape"):
-        call(pipeline, latents=torch.zeros(1, 16, 6, 8))
+        call(pipeline, seed=None, latents=torch.zeros(1, 16, 6, 8))
+    with pytest.raises(InputError, match="either latents or a seed"):
+        call(pipeline, latents=torch.zeros(4, 16, 6, 8))
+    with pytest.raises(InputError, match="between 1 and 512"):
+        call(pipeline, max_sequence_length=0)
+
+
+def test_own_noise_is_recorded_as_no_seed() -> None:
+    document = call(make(), seed=None, latents=torch.zeros(4, 16, 6, 8)).documents[0]
+    assert "seed" not in document.metadata and document.layers[1].provenance.seed is None
 
 
 def test_a_planners_answer() -> None:
