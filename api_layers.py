@@ -196,7 +196,8 @@ def transparent(
     """Make one layer from text, transparent around what it shows: a document of that layer alone.
 
     ``image``: a picture to start from, with or without alpha; ``strength``: how much of it changes, in (0, 1], by default
-    0.8. ``guidance``: how closely the words are followed; what FLUX.1 dev is told, the scale of the negative branch on Qwen.
+    0.8. ``guidance``: how closely the words are followed; what FLUX.1 dev is told, from 0, or the scale of the negative
+    branch on Qwen, from 1, none; at most 100.
     ``size``: (width, height) in pixels, by default the model's own, with the aspect of ``image``. ``loras``,
     ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`.
 
@@ -235,6 +236,8 @@ def transparent(
     on_flux = run.family is FLUX
     if on_flux:
         flux_canvas(*(size or (None, None)))
+    elif guidance is not None and guidance < 1:
+        raise InputError(f"on this model the guidance lies between 1 (none) and {MAX_GUIDANCE}, not {guidance!r}")
     width, height = size or (None, None)
     call: dict[str, Any] = {"prompt": prompt, "width": width, "height": height, "strength": strength}
     call["guidance_scale" if on_flux else "true_cfg_scale"] = guidance
