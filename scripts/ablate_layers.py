@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
 from dataclasses import replace
@@ -115,6 +116,7 @@ def main() -> None:
             large=(0.0, 0.0),
             average=0.97,
             warm_up=20,
+            save_every=math.inf,
             warm_blocks=0.15 if name == "ERW warm-up" else 0.0,
             route=0.5 if name == "TREAD" else 1.0,
         )
