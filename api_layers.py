@@ -237,7 +237,9 @@ def transparent(
     if on_flux:
         flux_canvas(*(size or (None, None)))
     elif guidance is not None and guidance < 1:
-        raise InputError(f"on this model the guidance lies between 1 (none) and {MAX_GUIDANCE}, not {guidance!r}")
+        raise InputError(
+            f"on this model the guidance lies between 1 (none) and {MAX_GUIDANCE}, not {guidance!r}"
+        )
     width, height = size or (None, None)
     call: dict[str, Any] = {"prompt": prompt, "width": width, "height": height, "strength": strength}
     call["guidance_scale" if on_flux else "true_cfg_scale"] = guidance

@@ -18,7 +18,6 @@ from ..errors import InputError
 from .backbones import Backbone, FluxBackbone, QwenBackbone
 from .captioning import CaptionProcessor, QwenCaptioner
 from .checked import CheckedFolder
-from .codecs import QwenRGBACodec
 from .family import FLUX, Family, check_task
 from .folder import EMBEDDED_ENCODER, check_folder, fingerprint
 from .folder_flux import VAE_CLASS as FLUX_VAE
@@ -57,11 +56,6 @@ class Components:
     @property
     def transformer(self) -> Any:
         return self.backbone.transformer
-
-    @property
-    def codec(self) -> QwenRGBACodec:
-        """Qwen's RGBA codec over the VAE; FLUX's depends on the task and belongs to its pipelines."""
-        return QwenRGBACodec(self.vae)
 
     @property
     def frame_embedding(self) -> Any:
