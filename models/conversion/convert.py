@@ -115,7 +115,8 @@ def _refuse_unused(
     merged = found.family in ("qwen", "ppcl") and to == "pruned"
     if beside and not merged and not (found.layout == "separate" and to == JOINED):
         raise InputError(
-            f"--with names LayerDiffuse's other files or PPCL's students; {found.words} becomes {to} without {beside[0].where}."
+            f"--with names LayerDiffuse's other files or PPCL's students; {found.words} becomes {to} without "
+            f"{beside[0].where}."
         )
     if merged and len(beside) > 1:
         raise InputError(f"PPCL's students are in one file, but {len(beside)} were given for {source.where}.")
