@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
 from acetate.datasets.atlas import Atlas
@@ -27,7 +26,7 @@ from acetate.training.ema import EMA
 from acetate.training.log import RunLog
 from acetate.training.muon import Muon, split_parameters
 from acetate.training.precision import mixed
-from acetate.training.processes import agreed, average_gradients, same_weights
+from acetate.training.processes import agreed, average_gradients, open_accelerator, same_weights
 from acetate.training.vae import VAELossSettings, clear_video_taps, measure_latents, vae_loss
 
 HEADS = ("encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv")
@@ -89,9 +88,8 @@ def main() -> None:
     workers = (1 if args.device == "cpu" else 13) if args.workers is None else args.workers
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    accelerator = Accelerator(cpu=args.device == "cpu")
+    accelerator = open_accelerator(args.device)
     device = accelerator.device
     vae = (new_codec(args.channels) if args.start is None else load_codec(args.start)).to(device)
     if args.decoder_only:
