@@ -7,6 +7,7 @@ is ``flux_run``'s.
 from __future__ import annotations
 
 import inspect
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..models.text import FluxTextEncoder, TextFeatures
 from ..models.text.flux import MAX_TOKENS
 from .flux_arguments import FluxArguments, Spoken
 from .flux_run import FluxRun
-from .guidance import Guidance
+from .guidance import IDLE_NEGATIVE, Guidance
 from .model_name import ModelName
 from .modulation_option import ModulationOption
 from .noise import draw_noise, noise_sources
@@ -37,6 +38,8 @@ from .sizes import Box
 
 if TYPE_CHECKING:
     from ..models.loading import Components
+
+logger = logging.getLogger(__name__)
 
 FAST_STEPS = 4  # schnell's
 FAST_TOKENS = 256
@@ -148,6 +151,8 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         spoken = {COND: call.positive(prompt)}
         if guidance.enabled:
             spoken[UNCOND] = call.negative()
+        elif call.negative_prompt or call.negative_prompt_embeds is not None:
+            logger.warning(IDLE_NEGATIVE)
         device = self._execution_device
         conditions = {name: self._features(one, call).to(device=device) for name, one in spoken.items()}
         shape = (

@@ -166,6 +166,13 @@ def test_wrong_calls_are_named() -> None:
         call(pipeline, max_sequence_length=0)
 
 
+def test_a_negative_prompt_without_a_branch_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    call(make(), num_inference_steps=1)
+    assert not caplog.records
+    call(make(), num_inference_steps=1, true_cfg_scale=1.0)
+    assert "no effect" in caplog.text
+
+
 def test_own_noise_is_recorded_as_no_seed() -> None:
     document = call(make(), seed=None, latents=torch.zeros(4, 16, 6, 8)).documents[0]
     assert "seed" not in document.metadata and document.layers[1].provenance.seed is None
