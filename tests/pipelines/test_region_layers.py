@@ -134,6 +134,17 @@ def test_a_four_channel_vae_takes_the_decoders_place() -> None:
     pipeline = make(vae=make_vae(4), region_decoder=None)
     arrays = call(pipeline, output_type="np").images[0]
     assert arrays.shape == (3, 48, 64, 4) and not arrays[1, 30:].any()
+    decoded: list[int] = []
+    pipeline.vae.decoder.register_forward_hook(lambda module, given, made: decoded.append(len(made)))
+    shown: list[Any] = []
+    call(
+        pipeline,
+        output_type="latent",
+        num_inference_steps=1,
+        on_progress=lambda progress: progress.preview and shown.extend(map(progress.preview, (0, 2))),
+    )
+    assert decoded == [1, 1]  # a preview costs one picture, however many layers there are
+    assert shown[0][0].getextrema()[3] == (255, 255) and shown[1][0].getextrema()[3] != (255, 255)
 
 
 def test_saving_and_loading(tmp_path: Path) -> None:
