@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..models.backbones.flux import FluxBackbone
 from ..models.codecs import KLRGBACodec, RegionDecoder
+from ..models.family import FLUX
 from ..models.frame_embedding import LayerEmbedding
 from ..models.layout import Frame, Layout
 from .arguments import check_layers
@@ -27,8 +28,6 @@ from .flux_arguments import FluxArguments
 from .flux_base import FluxParts
 from .outputs import LayersOutput
 from .sizes import FLUX_CELL, Box, check_boxes, flux_canvas, token_box
-
-MAX_LAYERS = 51  # ART's layer embedding has 52 rows, one of them the whole picture's
 
 
 class RegionLayersPipeline(FluxParts):
@@ -94,7 +93,7 @@ class RegionLayersPipeline(FluxParts):
         """
         call = FluxArguments(**arguments)
         layers, (width, height) = len(boxes), flux_canvas(call.width, call.height)
-        check_layers(layers, MAX_LAYERS)
+        check_layers(layers, FLUX.max_layers)
         pixel_boxes = check_boxes(boxes, layers, width, height) or (None,) * layers
         cells = [None if box is None else token_box(box, FLUX_CELL) for box in pixel_boxes]
         return self.run_call(
@@ -126,9 +125,7 @@ class RegionLayersPipeline(FluxParts):
     def pixels(self, frames: torch.Tensor, layout: Layout) -> torch.Tensor:
         """The picture and the background opaque, all layers decoded together."""
         if self.region_decoder is None:
-            pixels = KLRGBACodec(self.vae, one_at_a_time=True).decode(frames)
-            pixels[:2, 3] = 1
-            return pixels
+            return torch.cat([self._alone(frames, place)[None] for place in range(len(frames))])
         scale, shift = self.normalisation
         raw = frames / scale + shift
         opaque = torch.cat([self._opaque(one) for one in raw[:2]])
@@ -144,10 +141,19 @@ class RegionLayersPipeline(FluxParts):
         return torch.cat([opaque, seen[2:]]).clamp(-1, 1)
 
     def preview_pixels(self, frames: torch.Tensor, layout: Layout, place: int) -> torch.Tensor:
-        if self.region_decoder is None or place > 1:
+        if self.region_decoder is None:
+            return self._alone(frames, place)
+        if place > 1:
             return super().preview_pixels(frames, layout, place)
         scale, shift = self.normalisation
         return self._opaque(frames[place] / scale + shift)[0].clamp(-1, 1)
+
+    def _alone(self, frames: torch.Tensor, place: int) -> torch.Tensor:
+        """(4, H, W) of one frame, through the 4-channel VAE; the picture and the background opaque."""
+        pixels = KLRGBACodec(self.vae).decode(frames[place : place + 1])[0]
+        if place < 2:
+            pixels[3] = 1
+        return pixels
 
     def _opaque(self, raw: torch.Tensor) -> torch.Tensor:
         """(1, 4, H, W) of raw latents (C, h, w), through the RGB VAE."""

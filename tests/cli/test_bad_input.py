@@ -222,6 +222,18 @@ def test_formats_that_are_none(name: str, run: Run, out: Path, picture: Path) ->
     check_refused(run, out, "decompose", picture, "-o", out.parent / name, says=name)
 
 
+def test_nothing_that_is_read_is_overwritten(run: Run, out: Path, picture: Path) -> None:
+    for words in (
+        ("decompose", picture, "-o", out),
+        ("extract", picture, "--box", "1,1,9,9", "-o", out),
+        ("extract", out, "--mask", picture, "-o", out.parent / "other.psd"),
+        ("complete", picture, "-o", out),
+        ("transparent", "a fish", "--image", picture, "-o", out),
+    ):
+        check_refused(run, out, *words, "--report", picture, says="is what the command reads")
+    check_refused(run, out, "extract", out, "--mask", picture, "-o", picture, says="is the picture itself")
+
+
 def test_a_report_without_a_place(run: Run, out: Path, picture: Path) -> None:
     report = out.parent / "nowhere" / "r.json"
     check_refused(run, out, "decompose", picture, "-o", out, "--report", report, says="does not exist")

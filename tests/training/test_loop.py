@@ -59,6 +59,9 @@ def test_a_run_learns_and_what_it_exports_goes_on(
     written = load_file(tmp_path / "run" / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in written.values()} == {torch.bfloat16}
     assert ModelSettings.of(tmp_path / "run") == model.settings
+    assert (
+        torch.load(tmp_path / "run" / "state.pt")["step"] == run.step
+    )  # a run that is over can go on, however short
     other = LayersModel(vocabulary(world), model.settings)
     other.load(tmp_path / "run")
     for name, value in other.state_dict().items():
