@@ -48,7 +48,7 @@ def trainer(model: LayersModel, pool: Pool, stream: ChunkStream, out: Path, **ch
 def test_a_run_learns_and_what_it_exports_goes_on(
     world: Atlas, model: LayersModel, pool: Pool, stream: ChunkStream, tmp_path: Path
 ) -> None:
-    run = trainer(model, pool, stream, tmp_path / "run", steps=40)
+    run = trainer(model, pool, stream, tmp_path / "run", steps=15)
     before = run.validate()
     run.run()
     after = run.validate()
