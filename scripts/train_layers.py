@@ -86,7 +86,11 @@ def main() -> None:
     )
     parser.add_argument("--no-muon", action="store_true", help="AdamW for everything")
     parser.add_argument("--large", type=float, help="share of chunks on large grids at the end (256 pixels)")
-    parser.add_argument("--eager", action="store_true", help="do not compile the blocks (a minute or two at the start; needs a C++ compiler on a CPU)")
+    parser.add_argument(
+        "--eager",
+        action="store_true",
+        help="do not compile the blocks (a minute or two at the start; needs a C++ compiler on a CPU)",
+    )
     parser.add_argument("--rehearse", action="store_true", help="one minute, to see that everything works")
     args = parser.parse_args()
     preset = PRESETS[args.device]
