@@ -206,6 +206,15 @@ def test_a_report_says_how_the_run_went() -> None:
     assert text.index("Needs attention") < text.index("Results") and "Needs attention" not in page(done)
 
 
+def test_a_long_report_stays_one_that_a_browser_opens(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [Line(id=f"d{n}", row=n, state="done", preview=picture) for n in range(3)]
+    assert page(lines).count("data:image/webp") == 3 and "have pictures" not in page(lines)
+    monkeypatch.setattr("acetate.rendering.report_page.PICTURED", 2)
+    text = page(lines)
+    assert text.count("data:image/webp") == 2 and "The first 2 have pictures" in text
+    assert text.rindex("data:image/webp") < text.index('<a href="d1/">') < text.index('<a href="d2/">')
+
+
 def test_progress_on_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
