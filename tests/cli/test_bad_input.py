@@ -35,7 +35,8 @@ def check_refused(run: Run, out: Path, *words: object, status: int = 2, says: st
     outcome = run(*words)
     assert outcome.status == status, outcome.err
     assert says in outcome.complaint
-    assert outcome.complaint.endswith(".")
+    assert outcome.complaint.endswith((".", "?"))
+    assert not outcome.complaint.endswith("?.")
     assert "Traceback" not in outcome.err
     assert out.read_bytes() == OLD
     assert {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")} == before
