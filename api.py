@@ -67,12 +67,15 @@ def decompose(
     """Take a picture apart into ``layers`` layers, the background included, bottom to top.
 
     ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
-    ``layers`` "auto" runs with as many layers as the model is good for and drops those that stay empty.
+    ``layers``: at least 1, and at most what the model's folder says, else 20; "auto" runs with as many layers as the model
+    is good for and drops those that stay empty.
+    ``steps``: denoising steps, 1 to 1000, by default the model's own. ``seed``: 0 to 2**63 - 1; the same seed gives the same
+    pixels on the same machine.
     ``layer_prompts``: what the layers show, bottom to top from the background on, None or blank where nothing is said. The
     words reach the model as prompts of those layers, and the layers are named after them. Neither the embedded nor any
     published model was trained with such words in this task: expect names, not that objects land on the layers they name.
-    ``best_of``: so many tries with the seeds from ``seed`` on, all at once; the one whose layers come closest to the picture
-    by themselves is taken, and the report names its seed.
+    ``best_of``: so many tries, at most 16, with the seeds from ``seed`` on, all at once; the one whose layers come closest
+    to the picture by themselves is taken, and the report names its seed.
     ``keep_whole``: put objects together that the model spread over several layers (``layers/whole.py``); by default where
     the model's folder asks for it, as the embedded one's does.
     ``on_step`` sees every denoising step with a preview of the layers.
@@ -157,11 +160,11 @@ def generate(
 
     ``layer_prompts`` and ``boxes`` (pixels, half-open, None for the whole canvas) describe the layers above the
     background, bottom to top; ``layers`` defaults to one more than there are of them, or 3. ``size``: (width, height)
-    in pixels, by default the model's own. ``loras``, ``modulation_table`` and ``memory`` as for
-    :func:`decompose`.
+    in pixels, at most 4096 each, by default the model's own. ``steps``, ``seed``, ``loras``, ``modulation_table`` and
+    ``memory`` as for :func:`decompose`.
 
-    FLUX makes a layer for every box (ART): its boxes have no words of their own, and it needs ART's region decoder or a VAE
-    of 4 channels, in its folder or as ``transparency``, a file or folder.
+    FLUX makes a layer for every box (ART), on a canvas whose sides are multiples of 16: its boxes have no words of their
+    own, and it needs ART's region decoder or a VAE of 4 channels, in its folder or as ``transparency``, a file or folder.
 
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None, since there is no picture that
     the layers must equal. Raises InputError for what cannot be done as asked, Cancelled when ``cancel`` is set.

@@ -58,8 +58,8 @@ def complete(
 
     ``prompt`` and ``box`` (canvas pixels, half-open) describe what is made: one, or a list with one entry per missing layer,
     bottom to top. ``scene``: the whole picture in words. The model sees the given layers at its own size; what it makes is
-    brought to the canvas' size and, above the bottom, cut to its visible pixels. ``loras``, ``modulation_table`` and
-    ``memory`` as for :func:`acetate.decompose`.
+    brought to the canvas' size and, above the bottom, cut to its visible pixels. ``steps``, ``seed``, ``loras``,
+    ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`.
 
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None. Raises InputError for what cannot
     be done as asked, Cancelled when ``cancel`` is set.
@@ -142,10 +142,10 @@ def extract(
 ) -> LayeredImage:
     """Lift an object out of a picture: a document of the background without it, and the object with its shadow.
 
-    ``image``, ``size``, ``loras``, ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`; the two layers add
-    up to the picture in the same way. The object is where ``mask`` is white (of the picture's size; black or transparent
-    elsewhere), or inside ``box`` (pixels, half-open); one of the two is needed. Neither has to be tight, and what the object
-    casts need not be marked.
+    ``image``, ``size``, ``steps``, ``seed``, ``loras``, ``modulation_table`` and ``memory`` as for
+    :func:`acetate.decompose`; the two layers add up to the picture in the same way. The object is where ``mask`` is white
+    (of the picture's size; black or transparent elsewhere), or inside ``box`` (pixels, half-open); one of the two is needed.
+    Neither has to be tight, and what the object casts need not be marked.
 
     ``document.metadata["report"]`` as for ``decompose``. Raises InputError for what cannot be done as asked, Cancelled when
     ``cancel`` is set.
@@ -196,9 +196,11 @@ def transparent(
     """Make one layer from text, transparent around what it shows: a document of that layer alone.
 
     ``image``: a picture to start from, with or without alpha; ``strength``: how much of it changes, in (0, 1], by default
-    0.8. ``guidance``: how closely the words are followed; what FLUX.1 dev is told, the scale of the negative branch on Qwen.
-    ``size``: (width, height) in pixels, by default the model's own, with the aspect of ``image``. ``loras``,
-    ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`.
+    0.8. ``guidance``: how closely the words are followed; what FLUX.1 dev is told, from 0, or the scale of the negative
+    branch on Qwen, from 1, none; at most 100.
+    ``size``: (width, height) in pixels, at most 4096 each, on FLUX multiples of 16; by default the model's own, with the
+    aspect of ``image``. ``steps``, ``seed``, ``loras``, ``modulation_table`` and ``memory`` as for
+    :func:`acetate.decompose`.
 
     FLUX needs LayerDiffuse's TransparentVAE or a VAE of 4 channels, in its folder or as ``transparency``, a file or folder.
 
@@ -235,6 +237,10 @@ def transparent(
     on_flux = run.family is FLUX
     if on_flux:
         flux_canvas(*(size or (None, None)))
+    elif guidance is not None and guidance < 1:
+        raise InputError(
+            f"on this model the guidance lies between 1 (none) and {MAX_GUIDANCE}, not {guidance!r}"
+        )
     width, height = size or (None, None)
     call: dict[str, Any] = {"prompt": prompt, "width": width, "height": height, "strength": strength}
     call["guidance_scale" if on_flux else "true_cfg_scale"] = guidance

@@ -15,9 +15,8 @@ from .errors import Cancelled
 
 OnProgress: TypeAlias = Callable[[str, int, int, "float | None"], None]
 """Called as ``on_progress(phase, step, steps, remaining)``: ``step`` of ``steps`` are done, ``remaining`` seconds are
-left of this phase, or None while nobody can know."""
-
-PHASES = ("load", "encode", "denoise", "decode", "whole", "upsample", "recompose")
+left of this phase, or None while nobody can know. Phases come in this order, as far as a task has them: "load", "encode",
+"denoise", "decode", "whole", "upsample", "recompose"."""
 
 
 class Phases:

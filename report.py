@@ -86,7 +86,9 @@ def peak_memory_mib() -> dict[str, float | None]:
     peaks: dict[str, float | None] = {"host": host_peak_mib(), "accelerator": None}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        peaks["accelerator"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+        # Of all of them: ACETATE_DEVICE may name another than torch's current one.
+        held = [torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count())]
+        peaks["accelerator"] = round(max(held, default=0) / 2**20, 1)
     return peaks
 
 

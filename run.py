@@ -59,7 +59,7 @@ class Run:
 
     def __post_init__(self) -> None:
         check_run(self.steps, self.seed)
-        assert self.options is not None
+        _ = self.options  # made now, since making them checks them
 
     @cached_property
     def options(self) -> ModelOptions:

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,6 +102,8 @@ def open_pipeline(
             check_alpha(find_alpha(entry.path, alpha, entry.remedy), task, entry.name)
         contents = (fingerprint(entry.path), None if alpha is None else fingerprint(alpha))
         means = None if plan is None else plan.means
+        if means is not None and options.modulation_table:
+            means = replace(means, table=True)
         wanted = (entry, contents, device_name(), alpha, options.modulation_table, means)
         if list(wanted) != _loaded:
             _components.cache_clear()  # the parts of the last model are gone before those of the next one come

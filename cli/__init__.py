@@ -72,7 +72,8 @@ def _complain(sentence: str, status: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    print(f"acetate: {sentence.strip().rstrip('.')}.", file=sys.stderr)
+    words = sentence.strip().rstrip(".")
+    print(f"acetate: {words if words.endswith('?') else words + '.'}", file=sys.stderr)
     return status
 
 

@@ -53,7 +53,7 @@ def model_codec(model: str, tile: int) -> Contender:
     assert entry.path is not None
     settings = read_json(entry.path / "model_index.json", entry.remedy)
     fill = settings.get("transparent_fill")
-    vae = _vae("AutoencoderKLQwenImage", entry.path / "vae", torch.device(device_name()))
+    vae = _part("AutoencoderKLQwenImage", entry.path / "vae", torch.device(device_name()))
     codec = QwenRGBACodec(vae, transparent_fill=None if fill is None else float(fill))
     name = "embedded" if entry.kind == "embedded" else Path(entry.name).name
     return contender(name, f"{name} (revision {entry.revision or fingerprint(entry.path)})", codec, tile)
@@ -84,7 +84,7 @@ def named_codec(text: str, tile: int) -> Contender:
     elif kind == "qwen":
         from ..models.codecs import QwenRGBACodec
 
-        codec = QwenRGBACodec(_vae("AutoencoderKLQwenImage", path, device))
+        codec = QwenRGBACodec(_part("AutoencoderKLQwenImage", path, device))
     else:
         codec = _layerdiffuse(path, options, device)
     name = path.absolute().parent.name if path.name == "vae" else path.stem
@@ -93,41 +93,31 @@ def named_codec(text: str, tile: int) -> Contender:
 
 def _layerdiffuse(path: Path, options: dict[str, str], device: Any) -> TiledCodec:
     from ..models.codecs import LayerDiffuseCodec
-    from ..models.codecs.layerdiffuse import LatentOffsetEncoder, TransparentUNet
 
     if path.is_dir():
         if options:
             raise InputError(
                 f"--codec layerdiffuse:{path} is a folder with its own vae/, decoder/ and encoder/; name no others"
             )
-        vae = _vae("AutoencoderKL", path / "vae", device)
-        decoder = _part(TransparentUNet, path / "decoder", device)
-        return LayerDiffuseCodec(vae, decoder, _part(LatentOffsetEncoder, path / "encoder", device))
+        vae = _part("AutoencoderKL", path / "vae", device)
+        decoder = _part("TransparentUNet", path / "decoder", device)
+        return LayerDiffuseCodec(vae, decoder, _part("LatentOffsetEncoder", path / "encoder", device))
     if "vae" not in options:
         raise InputError(f"--codec layerdiffuse:{path} needs the base model's VAE; add ,vae=FOLDER")
-    vae = _vae("AutoencoderKL", Path(options["vae"]).expanduser(), device)
-    return LayerDiffuseCodec.from_file(path, vae, encoder=options.get("encoder"))
+    vae = _part("AutoencoderKL", Path(options["vae"]).expanduser(), device)
+    encoder = Path(options["encoder"]).expanduser() if "encoder" in options else None
+    return LayerDiffuseCodec.from_file(path, vae, encoder=encoder)
 
 
-def _vae(name: str, folder: Path, device: Any) -> Any:
-    import diffusers
+def _part(name: str, folder: Path, device: Any) -> Any:
+    """The module of a codec's part, strict, in float32."""
+    import torch
 
-    return _part(getattr(diffusers, name), folder, device)
-
-
-def _part(kind: Any, folder: Path, device: Any) -> Any:
-    from ..models.folder import read_json
-    from ..models.inventory import check_tensors, expected_shapes, stored_tensors, weight_files
+    from ..models.parts import check_weights, load_part, part_config
 
     remedy = "give the folder of a codec's part"
-    config = read_json(folder / "config.json", remedy)
-    if config.get("_class_name") != kind.__name__:
-        raise InputError(
-            f"{folder / 'config.json'} describes a {config.get('_class_name')}, but a {kind.__name__} is needed; {remedy}"
-        )
-    found = stored_tensors(weight_files(folder, "diffusion_pytorch_model", remedy), remedy)
-    check_tensors(expected_shapes(kind, config), found, folder, remedy)
-    return kind.from_pretrained(str(folder), local_files_only=True).to(device).eval()
+    check_weights(folder, name, part_config(folder, name, remedy), remedy)
+    return load_part(name, folder, device, torch.float32)
 
 
 def contender(name: str, origin: str, codec: TiledCodec, tile: int) -> Contender:

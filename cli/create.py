@@ -27,7 +27,7 @@ _BOXED = re.compile(r"(?P<prompt>.*)@(?P<box>[^@]*)", re.DOTALL)
 
 def decompose(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, source=arguments.picture)
-    _check_report(arguments)
+    _check_report(arguments, arguments.picture)
     picture = read_picture(arguments.picture)
     check_output(arguments.output, depth=8 * picture.pixels.dtype.itemsize)
     from ..api import decompose as run
@@ -67,7 +67,7 @@ def generate(arguments: argparse.Namespace) -> int:
 def complete(arguments: argparse.Namespace) -> int:
     box = None if arguments.box is None else parse_box("--box", arguments.box)
     check_output(arguments.output)
-    _check_report(arguments)
+    _check_report(arguments, arguments.file)
     document = open_document(arguments.file)
     check_output(arguments.output, depth=document.depth)
     from ..api_layers import complete as run
@@ -88,8 +88,9 @@ def extract(arguments: argparse.Namespace) -> int:
     if (arguments.mask is None) == (arguments.box is None):
         raise InputError("say where the object is with either --mask or --box")
     box = None if arguments.box is None else parse_box("--box", arguments.box)
-    check_output(arguments.output, source=arguments.picture)
-    _check_report(arguments)
+    for source in (arguments.picture, arguments.mask):
+        check_output(arguments.output, source=source)
+    _check_report(arguments, arguments.picture, arguments.mask)
     picture = read_picture(arguments.picture)
     mask = None if arguments.mask is None else read_picture(arguments.mask)
     check_output(arguments.output, depth=8 * picture.pixels.dtype.itemsize)
@@ -101,7 +102,7 @@ def extract(arguments: argparse.Namespace) -> int:
 def transparent(arguments: argparse.Namespace) -> int:
     size = None if arguments.size is None else parse_size(arguments.size)
     check_output(arguments.output, source=arguments.image)
-    _check_report(arguments)
+    _check_report(arguments, arguments.image)
     picture = None if arguments.image is None else read_picture(arguments.image)
     from ..api_layers import transparent as run
 
@@ -150,7 +151,8 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _check_report(arguments: argparse.Namespace) -> None:
+def _check_report(arguments: argparse.Namespace, *sources: str | None) -> None:
+    """``sources``: what the command reads, which a report must not take the place of."""
     if arguments.report is None:
         return
     report = Path(arguments.report)
@@ -158,6 +160,8 @@ def _check_report(arguments: argparse.Namespace) -> None:
         raise InputError(f"--report {report} is a folder: give the name of a file in it")
     if report.resolve() == Path(arguments.output).resolve():
         raise InputError(f"--report {report} is also the output: choose another name for one of them")
+    if any(report.resolve() == Path(source).resolve() for source in sources if source is not None):
+        raise InputError(f"--report {report} is what the command reads: choose another name for the report")
     check_place(report)
 
 

@@ -99,6 +99,10 @@ def _try_embedded_model() -> dict[str, Any]:
         document = decompose(picture, 2, steps=1)
     except AcetateError as error:
         return {"works": False, "error": str(error)}
+    # A driver that does not fit, kernels that are not built for this device: whatever it is, it is what was asked about.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        return {"works": False, "error": f"{type(error).__name__}: {reason}"}
     report = document.metadata["report"]
     return {
         "works": True,

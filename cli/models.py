@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..models.memory.plan import Plan
     from ..models.registry import ModelEntry
 
-DEVICES = ("cuda", "cpu", "mps")
-
 
 def models(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:

@@ -65,12 +65,13 @@ def probe(name: str, device: str) -> Backend:
         return Backend(name=name, installed=False, note=f"{package} is not installed")
     dtype = torch.float32 if device.startswith("cpu") else torch.bfloat16
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(1, 64, 2, 64, generator=generator).to(device, dtype) for _ in range(3))
-    mask = torch.ones(1, 1, 1, 64, dtype=torch.bool, device=device)
-    mask[..., -HIDDEN:] = False
+    drawn = [torch.randn(1, 64, 2, 64, generator=generator) for _ in range(3)]
     limit = TOLERANCE[dtype]
-    whole, masked = _attend("native", query, key, value, None), _attend("native", query, key, value, mask)
     try:
+        query, key, value = (one.to(device, dtype) for one in drawn)
+        mask = torch.ones(1, 1, 1, 64, dtype=torch.bool, device=device)
+        mask[..., -HIDDEN:] = False
+        whole, masked = (_attend("native", query, key, value, one) for one in (None, mask))
         if _off(_attend(name, query, key, value, None), whole) > limit:
             return Backend(name=name, installed=True, note="its results are not those of torch's own")
     # Each backend has errors of its own kind: of its package, of its compiler, or of a device it was not made for.

@@ -18,7 +18,6 @@ from ..errors import InputError
 from .backbones import Backbone, FluxBackbone, QwenBackbone
 from .captioning import CaptionProcessor, QwenCaptioner
 from .checked import CheckedFolder
-from .codecs import QwenRGBACodec
 from .family import FLUX, Family, check_task
 from .folder import EMBEDDED_ENCODER, check_folder, fingerprint
 from .folder_flux import VAE_CLASS as FLUX_VAE
@@ -27,12 +26,10 @@ from .memory.loading import Holding
 from .memory.means import Means
 from .memory.residency import Residency
 from .modulation.loading import load_with_table
-from .parts import component_class
+from .parts import component_class, load_part
 from .registry import ModelEntry, locate, resolve
 from .text import EmbeddedTextEncoder, FluxTextEncoder, QwenTextEncoder, TextEncoder
 from .transparency import check_alpha, find_alpha, load_alpha
-
-ALIGNMENT = 64  # bytes, of what torch allocates on the CPU
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,11 +56,6 @@ class Components:
     @property
     def transformer(self) -> Any:
         return self.backbone.transformer
-
-    @property
-    def codec(self) -> QwenRGBACodec:
-        """Qwen's RGBA codec over the VAE; FLUX's depends on the task and belongs to its pipelines."""
-        return QwenRGBACodec(self.vae)
 
     @property
     def frame_embedding(self) -> Any:
@@ -132,7 +124,7 @@ def _load_qwen(
 ) -> Components:
     embedding = None
     if "frame_embedding" in checked.parts:
-        embedding = _load_diffusers("FrameEmbedding", checked.path / "frame_embedding", device, dtype)
+        embedding = load_part("FrameEmbedding", checked.path / "frame_embedding", device, dtype)
     backbone = QwenBackbone(transformer, embedding)
     embedded = checked.encoder_class == EMBEDDED_ENCODER
     words = "PreTrainedTokenizerFast" if embedded else "Qwen2Tokenizer"
@@ -150,7 +142,7 @@ def _load_qwen(
     captioner = None
     if processor is not None:
         captioner = QwenCaptioner(processor, encoder, language=language, revision=f"{entry.name}@{revision}")
-    vae = _load_diffusers(QWEN_VAE, checked.path / "vae", device, dtype)
+    vae = load_part(QWEN_VAE, checked.path / "vae", device, dtype)
     return Components(
         entry=entry,
         family=checked.family,
@@ -187,7 +179,7 @@ def _load_flux(
         family=checked.family,
         revision=entry.revision or fingerprint(path),
         backbone=FluxBackbone(transformer),
-        vae=_load_diffusers(FLUX_VAE, path / "vae", device, dtype) if vae is None else vae,
+        vae=load_part(FLUX_VAE, path / "vae", device, dtype) if vae is None else vae,
         text=FluxTextEncoder(tokenizer, clip, tokenizer_2, t5),
         scheduler=_load_scheduler(path / "scheduler", remedy),
         tokenizer=tokenizer,
@@ -205,22 +197,6 @@ def load_processor(path: Path, tokenizer: Any) -> CaptionProcessor:
     return CaptionProcessor(images, tokenizer)
 
 
-def _load_diffusers(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    model = component_class(name).from_pretrained(
-        str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=True
-    )
-    return _aligned(model.to(device)).eval()
-
-
-def _aligned(model: Any) -> Any:
-    """What needs no cast is mapped from its file at whatever address it has there, which moves the last bit of sums: copied,
-    so that results do not depend on how a folder was written or on how its weights are held."""
-    for parameter in model.parameters():
-        if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT:
-            parameter.data = parameter.data.clone()
-    return model
-
-
 def _load_transformer(
     checked: CheckedFolder, device: torch.device, dtype: torch.dtype, table: bool, remedy: str
 ) -> Any:
@@ -228,7 +204,7 @@ def _load_transformer(
     name, folder = checked.family.transformer, checked.path / "transformer"
     if table:
         return load_with_table(component_class(name), folder, device, dtype, remedy)[0]
-    return _load_diffusers(name, folder, device, dtype)
+    return load_part(name, folder, device, dtype)
 
 
 def _load_scheduler(folder: Path, remedy: str) -> Any:

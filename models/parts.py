@@ -1,4 +1,4 @@
-"""One part of a model folder, checked before it is loaded: its JSON, its weights' names and shapes, its tokenizer.
+"""One part of a model folder: its JSON, its weights' names and shapes and its tokenizer checked, then its module loaded.
 
 Knows files and headers; not which parts a model has, nor how they fit one another.
 """
@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .inventory import check_tensors, expected_shapes, stored_tensors, weight_files
 
+if TYPE_CHECKING:
+    import torch
+
 DIFFUSERS_STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
 MAX_JSON = 64 * 2**20
 MAX_BLOCKS = 1000
+ALIGNMENT = 64  # bytes, of what torch allocates on the CPU
 _OWN = {  # classes of components that are acetate's, by the module that has them
     "FrameEmbedding": "frame_embedding",
     "LayerEmbedding": "frame_embedding",
@@ -102,6 +106,20 @@ def check_weights(folder: Path, class_name: str, config: Mapping[str, Any], reme
             f"{folder / 'config.json'} describes no possible {class_name} ({error}); {remedy}."
         ) from error
     check_tensors(expected, stored_tensors(files, remedy), folder, remedy)
+
+
+def load_part(class_name: str, folder: Path, device: torch.device | str, dtype: torch.dtype) -> Any:
+    """The module of a folder of diffusers' kind, strict and in evaluation mode; :func:`check_weights` comes before."""
+    model = component_class(class_name).from_pretrained(
+        str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=True
+    )
+    model = model.to(device).eval()
+    # What needs no cast is mapped from its file at whatever address it has there, which moves the last bit of sums: copied,
+    # so that results do not depend on how a folder was written or on how its weights are held.
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT:
+            parameter.data = parameter.data.clone()
+    return model
 
 
 def component_class(name: str) -> Any:

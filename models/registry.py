@@ -208,7 +208,7 @@ def _download(entry: ModelEntry, allowed: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     how = (
-        f"run {entry.fetch} where there is a network, or give the model's folder by its path; "
+        f"{'' if entry.gated else 'run '}{entry.fetch} where there is a network, or give the model's folder by its path; "
         f"`{DEFAULT_MODEL}` needs no download"
     )
     if not allowed or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:

@@ -26,7 +26,7 @@ from .codecs.region_decoder import RegionDecoder
 from .codecs.tensor_file import read_tensors
 from .folder_flux import ALPHA_PARTS, VAE_CLASS, check_alpha_part, check_rgb
 from .inventory import stored_tensors
-from .parts import check_weights, component_class, read_json
+from .parts import check_weights, load_part, read_json
 
 SERVES = {"transparent": "transparent_decoder", "generate": "region_decoder"}
 REMEDY = "copy it again as it was published"
@@ -115,7 +115,7 @@ def load_alpha(
             check_weights(folder, VAE_CLASS, config, REMEDY)
         elif folder.parent != checked.path:
             check_alpha_part(folder, name, transformer, vae, REMEDY)
-        made[name] = _load(VAE_CLASS if name == "vae" else ALPHA_PARTS[name], folder, device, dtype)
+        made[name] = load_part(VAE_CLASS if name == "vae" else ALPHA_PARTS[name], folder, device, dtype)
     if source.file is None:
         return made
     check_rgb(source.file, vae)
@@ -126,13 +126,6 @@ def load_alpha(
     _check_latents(source.file, parts.latent_channels, vae)
     decoder, encoder = parts.build(device, dtype)
     return {**made, "transparent_decoder": decoder, "offset_encoder": encoder}
-
-
-def _load(class_name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    model = component_class(class_name).from_pretrained(
-        str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
-    )
-    return model.to(device).eval()
 
 
 def _check_latents(where: Path, found: int, vae: Mapping[str, Any]) -> None:

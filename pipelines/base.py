@@ -33,6 +33,7 @@ from ..models.memory.residency import Residency
 from ..models.text import EmbeddedTextEncoder, QwenTextEncoder, TextEncoder
 from .arguments import CALLBACK_TENSORS, CallArguments, check_layers
 from .engine import Engine
+from .guidance import IDLE_NEGATIVE
 from .inputs import make_jobs
 from .jobs import Canvas
 from .model_name import ModelName
@@ -289,7 +290,7 @@ class LayersPipeline(ModelName, ModulationOption, DiffusionPipeline, QwenImageLo
         if not guidance.enabled and (
             call.negative_prompt is not None or call.negative_prompt_embeds is not None
         ):
-            logger.warning("The negative prompt has no effect: guidance is off (true_cfg_scale 1).")
+            logger.warning(IDLE_NEGATIVE)
         runner = Runner(
             pipeline=self,
             engine=engine,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..errors import InputError
+from ..models.text.flux import MAX_TOKENS
 from .outputs import check_output_type
 from .progress import Progress
 
@@ -37,7 +39,8 @@ class FluxArguments:
     generator: torch.Generator | None = None
     """Instead of a seed."""
     latents: torch.Tensor | None = None
-    """Instead of both: the initial noise (C, h, w) of one layer, or (layers + 1, C, h, w), the whole picture first."""
+    """Instead of both: the initial noise (C, h, w) of one layer, or (layers + 1, C, h, w), the whole picture first;
+    the document then records no seed."""
     prompt_embeds: torch.Tensor | None = None
     """T5's features (1, T, D) instead of a prompt, with ``pooled_prompt_embeds``."""
     pooled_prompt_embeds: torch.Tensor | None = None
@@ -47,7 +50,7 @@ class FluxArguments:
     negative_pooled_prompt_embeds: torch.Tensor | None = None
     """(1, P)."""
     max_sequence_length: int | None = None
-    """T5's tokens; 512, for schnell 256."""
+    """T5's tokens, at most 512; by default 512, for schnell 256."""
     output_type: str = "document"
     """"document", "pil", "np", "pt" or "latent"."""
     return_dict: bool = True
@@ -59,6 +62,12 @@ class FluxArguments:
 
     def __post_init__(self) -> None:
         check_output_type(self.output_type)
+        if self.latents is not None and (self.seed is not None or self.generator is not None):
+            raise InputError("Give either latents or a seed or generator; latents are the noise itself.")
+        if self.max_sequence_length is not None and not 1 <= self.max_sequence_length <= MAX_TOKENS:
+            raise InputError(
+                f"max_sequence_length must lie between 1 and {MAX_TOKENS}; got {self.max_sequence_length}."
+            )
 
     def negative(self) -> Spoken:
         """(words, embeddings, pooled embeddings) of the negative branch."""

@@ -7,6 +7,7 @@ is ``flux_run``'s.
 from __future__ import annotations
 
 import inspect
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +25,10 @@ from ..models.layout import Layout
 from ..models.loading import load_components
 from ..models.memory.residency import Residency
 from ..models.text import FluxTextEncoder, TextFeatures
+from ..models.text.flux import MAX_TOKENS
 from .flux_arguments import FluxArguments, Spoken
 from .flux_run import FluxRun
-from .guidance import Guidance
+from .guidance import IDLE_NEGATIVE, Guidance
 from .model_name import ModelName
 from .modulation_option import ModulationOption
 from .noise import draw_noise, noise_sources
@@ -39,9 +41,10 @@ from .sizes import Box
 if TYPE_CHECKING:
     from ..models.loading import Components
 
+logger = logging.getLogger(__name__)
+
 FAST_STEPS = 4  # schnell's
 FAST_TOKENS = 256
-TOKENS = 512
 
 
 class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMixin):
@@ -162,6 +165,8 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         spoken = {COND: call.positive(prompt)}
         if guidance.enabled:
             spoken[UNCOND] = call.negative()
+        elif call.negative_prompt or call.negative_prompt_embeds is not None:
+            logger.warning(IDLE_NEGATIVE)
         device = self.place
         conditions = self._conditions(spoken, call)
         shape = (
@@ -170,8 +175,12 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             2 * layout.height,
             2 * layout.width,
         )
-        source = noise_sources(call.seed, call.generator, 1, 1)[0]
-        noise = draw_noise(source, shape) if call.latents is None else call.latents.float()
+        seed = None
+        if call.latents is None:
+            source = noise_sources(call.seed, call.generator, 1, 1)[0]
+            noise, seed = draw_noise(source, shape), source.seed
+        else:
+            noise = call.latents.float()
         if shape[0] == 1 and noise.ndim == 3:
             noise = noise[None]
         if tuple(noise.shape) != shape:
@@ -193,7 +202,7 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             schedule=make_schedule(config, steps, 0, mu=mu),
             steps=steps,
             start=torch.cat(start, 1),
-            seed=source.seed,
+            seed=seed,
         )
 
     def _conditions(self, spoken: dict[str, Spoken], call: FluxArguments) -> dict[str, TextFeatures]:
@@ -232,6 +241,6 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             )
         if prompt is None:
             raise InputError("Say what to make: give a prompt, or prompt_embeds and pooled_prompt_embeds.")
-        length = call.max_sequence_length or (FAST_TOKENS if self.fast else TOKENS)
+        length = call.max_sequence_length or (FAST_TOKENS if self.fast else MAX_TOKENS)
         parts: tuple[Any, ...] = (self.tokenizer, self.text_encoder, self.tokenizer_2, self.text_encoder_2)
         return FluxTextEncoder(*parts, max_tokens=length).encode([prompt])

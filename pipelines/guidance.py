@@ -11,6 +11,9 @@ import torch
 
 from ..errors import InputError
 
+IDLE_NEGATIVE = "The negative prompt has no effect: guidance is off (true_cfg_scale 1)."
+"""What pipelines warn of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance:

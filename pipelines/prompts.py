@@ -37,10 +37,6 @@ class Prompts:
     features: TextFeatures | None = None
     negative_features: TextFeatures | None = None
 
-    @property
-    def num_rows(self) -> int:
-        return len(self.scene)
-
     def spoken_layers(self, row: int) -> tuple[int, ...]:
         """Which layers have a prompt of their own; rows that differ here cannot share a batch exactly."""
         if self.features is not None:

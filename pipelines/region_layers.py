@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..models.backbones.flux import FluxBackbone
 from ..models.codecs import RegionCodec, RegionDecoder
+from ..models.family import FLUX
 from ..models.frame_embedding import LayerEmbedding
 from ..models.layout import Layout
 from .arguments import check_layers
@@ -27,8 +28,6 @@ from .flux_arguments import FluxArguments
 from .flux_base import FluxParts
 from .outputs import LayersOutput
 from .sizes import FLUX_CELL, check_boxes, flux_canvas, token_box
-
-MAX_LAYERS = 51  # ART's layer embedding has 52 rows, one of them the whole picture's
 
 
 class RegionLayersPipeline(FluxParts):
@@ -94,7 +93,7 @@ class RegionLayersPipeline(FluxParts):
         """
         call = FluxArguments(**arguments)
         layers, (width, height) = len(boxes), flux_canvas(call.width, call.height)
-        check_layers(layers, MAX_LAYERS)
+        check_layers(layers, FLUX.max_layers)
         pixel_boxes = check_boxes(boxes, layers, width, height) or (None,) * layers
         cells = [None if box is None else token_box(box, FLUX_CELL) for box in pixel_boxes]
         return self.run_call(
@@ -120,6 +119,8 @@ class RegionLayersPipeline(FluxParts):
         return self.codec.decode(frames, layout)
 
     def preview_pixels(self, frames: torch.Tensor, layout: Layout, place: int) -> torch.Tensor:
-        if self.region_decoder is None or place > 1:
+        if self.region_decoder is None:
+            return self.codec.decode_alone(frames, place)
+        if place > 1:
             return super().preview_pixels(frames, layout, place)
         return self.codec.decode_opaque(frames[place])

@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import AcetateError, Cancelled, OutputError
@@ -23,7 +24,7 @@ from .journal import Journal
 from .lock import only_engine
 from .messages import Failed, Lost, Message, Staged, Started, Task, WorkerSettings
 from .places import INPUTS, STATE, check_results
-from .plan import Plan, PlannedJob, make_plan
+from .plan import Plan, PlannedJob, check_list, make_plan
 from .pool import LocalPool, Pool
 from .queueing import JobQueue
 from .settings import RenderSettings
@@ -74,7 +75,8 @@ def render(
     can no longer be written, the disk being full; what is done stays done then too.
     """
     check_results(settings.folder)
-    _ = settings.root  # complains before a folder is made
+    _ = settings.root
+    check_list(settings)  # both complain before a folder is made
     state = settings.folder / STATE
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -191,13 +193,7 @@ class _Engine:
     def _recover(self) -> None:
         """Put away what an engine that was killed left behind."""
         try:
-            if self._replaced.is_dir():
-                for old in (
-                    self._replaced.iterdir()
-                ):  # killed between the two renames: the old result is still whole
-                    if not os.path.lexists(self._folder / old.name):
-                        os.replace(old, self._folder / old.name)
-                shutil.rmtree(self._replaced)
+            self._put_back()
             if self._staging.exists():
                 shutil.rmtree(self._staging)
             self._staging.mkdir()
@@ -207,9 +203,19 @@ class _Engine:
             found = self._journal.rebuild(self._folder)
             self._events.tell("journal_rebuilt", results=found)
 
+    def _put_back(self) -> None:
+        """Old results whose new ones did not get to their place: ended between two renames, they are still whole."""
+        if not self._replaced.is_dir():
+            return
+        for old in self._replaced.iterdir():
+            if not os.path.lexists(self._folder / old.name):
+                os.replace(old, self._folder / old.name)
+        shutil.rmtree(self._replaced)
+
     def _clear_staging(self) -> None:
-        for folder in (self._staging, self._replaced):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._staging, ignore_errors=True)
+        with suppress(OSError):  # the next engine tries again; nothing is removed that has no other place
+            self._put_back()
 
     def _check_stop(self, row: int) -> None:
         if self._stop.is_set():

@@ -84,9 +84,10 @@ def from_text(name: str, text: str) -> Any:
 
 
 def from_row(fields: dict[str, str]) -> dict[str, Any]:
-    """The fields of a row of texts; columns that are no fields become variables. Raises InputError."""
-    known = {name: from_text(name, text) for name, text in fields.items() if name in FIELDS}
-    others = {name: text for name, text in fields.items() if name not in FIELDS and name != "vars"}
+    """The fields of a row of texts; columns that are no fields become variables, None where they are empty. Raises
+    InputError."""
+    known = {name: from_text(name, text) for name, text in fields.items() if name in FIELDS and text}
+    others = {name: text or None for name, text in fields.items() if name not in FIELDS and name != "vars"}
     return known | ({"vars": others} if others else {})
 
 

@@ -50,7 +50,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWish:
-    """A layer above the background as somebody wants it; either may be open, not both."""
+    """A layer above the background as somebody wants it; what is None is left open."""
 
     prompt: str | None = None
     box: Box | None = None
@@ -58,7 +58,8 @@ class LayerWish:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One document to make, as asked for. ``layers``: how many in all, "auto", or a wish for each above the background.
+    """One document to make, as asked for. ``layers``: how many in all, "auto", or a wish for each above the background; the
+    wishes of a picture that is taken apart have no boxes, and their prompts name its layers.
 
     ``size``: "native" or "model" for a picture that is taken apart, (width, height) for one that is made. Raises
     InputError, in the words of the list, for what cannot be.
@@ -119,6 +120,10 @@ def parse_job(given: Mapping[str, Any]) -> Job:
     """The job that fields ask for; without an id of its own it gets one that tells its settings. Raises InputError."""
     for name, value in given.items():
         if name not in _EVERY and name not in {entry.name for entry in fields(Job)}:
+            if name == "layer_prompts":  # as Python calls them
+                raise InputError(
+                    'layer_prompts are written as layers: [{"prompt": …}, …], from above the background up'
+                )
             close = difflib.get_close_matches(str(name), [entry.name for entry in fields(Job)], n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise InputError(f"there is no field {_short(name)}{hint}")
@@ -216,10 +221,12 @@ def _layers(value: object) -> int | str | tuple[LayerWish, ...]:
 
 
 def _wish(number: int, value: object) -> LayerWish:
+    if value is None:
+        return LayerWish()
     where = f"layer {number}"
     if not isinstance(value, dict) or not value or set(value) - {"prompt", "box"}:
         raise InputError(
-            f'{where} must be written {{"prompt": …, "box": [x0, y0, x1, y1]}}, not {_short(value)}'
+            f'{where} must be written {{"prompt": …, "box": [x0, y0, x1, y1]}}, or null, not {_short(value)}'
         )
     _check_text(f"the prompt of {where}", value.get("prompt"))
     box = value.get("box")
@@ -233,12 +240,16 @@ def _wish(number: int, value: object) -> LayerWish:
 
 def _check_layers(task: str, layers: object) -> None:
     if isinstance(layers, str) and (layers != "auto" or task != "decompose"):
-        wanted = "a number or auto" if task == "decompose" else "a number or a list of layers"
+        wanted = (
+            "a number, auto or a list of layers" if task == "decompose" else "a number or a list of layers"
+        )
         raise InputError(f"layers must be {wanted}, not {_short(layers)}")
     if isinstance(layers, tuple) and task == "decompose":
-        raise InputError(
-            "decompose takes a number of layers or auto; descriptions of layers belong to generate"
-        )
+        for number, wish in enumerate(layers, start=1):
+            if wish.box is not None:
+                raise InputError(
+                    f"layer {number} has a box, but decompose finds the places of layers itself: give prompts alone"
+                )
     if isinstance(layers, int) and not 1 <= layers <= MAX_LAYERS:
         raise InputError(f"layers must lie between 1 and {MAX_LAYERS}, not {layers}")
 

@@ -6,6 +6,7 @@ Looks at lists, inputs, models' folders and results; changes nothing and runs no
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,7 @@ from .places import find_input
 from .receipts import Receipt, is_intact, read_receipt, strangers
 from .rows import Row, read_rows
 from .settings import RenderSettings
-from .variables import expand
+from .variables import check_used, expand
 
 MAX_JOBS = 1_000_000
 Find = Callable[[str], Path]
@@ -79,6 +80,15 @@ class Plan:
     rejected: tuple[Rejection, ...]
 
 
+def check_list(settings: RenderSettings) -> None:
+    """Raises InputError where there is no list, and for a variable of the command that no job of it has a use for."""
+    rows = read_rows(settings.jobs)
+    names = [*settings.defaults, *(sweep.name for sweep in settings.sweeps)]
+    if variables := [name for name in names if name not in FIELDS]:
+        own = [dict(settings.defaults), *({one.name: list(one.values)} for one in settings.sweeps)]
+        check_used(variables, itertools.chain(own, (row.fields for row in rows)))
+
+
 def make_plan(
     settings: RenderSettings,
     on_row: Callable[[int], None] | None = None,
@@ -89,6 +99,7 @@ def make_plan(
     if find is None:
         root = settings.root
         find = lambda name: find_input(name, root)  # noqa: E731
+    check_list(settings)
     todo: list[PlannedJob] = []
     redo: set[str] = set()
     done: list[tuple[PlannedJob, Receipt]] = []
@@ -126,7 +137,7 @@ def make_plan(
 
 def _jobs_of(row: Row, settings: RenderSettings, rejected: list[Rejection]) -> Iterator[dict[str, Any]]:
     """The jobs that a row stands for, as fields; what cannot be read goes to ``rejected``."""
-    name = row.fields.get("id")
+    name = row.fields.get("id") or None
     try:
         if row.reason is not None:
             raise InputError(row.reason)

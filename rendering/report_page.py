@@ -22,6 +22,8 @@ from .summary import Line, Run
 
 LARGE, SMALL, MANY = 176, 72, 1000
 """Pixels of a thumbnail, and of each one in a report of more than a thousand results."""
+PICTURED = 10_000
+"""Results that have a thumbnail in the page: each has a kilobyte or more, and a browser is to open the page."""
 _STATES = ("done", "failed", "rejected", "waiting")
 _HEAD = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>acetate render</title>
@@ -52,7 +54,11 @@ def page(lines: Sequence[Line], run: Run | None = None) -> str:
     if done:
         side = LARGE if len(done) <= MANY else SMALL
         parts.append(f'<h2>Results<small>{len(done)}</small></h2>\n<div class="cards">\n')
-        parts += [_card(line, side) for line in done]
+        if len(done) > PICTURED:
+            parts.append(
+                f"<p>The first {PICTURED} have pictures here; all have preview.png in their folders.</p>\n"
+            )
+        parts += [_card(line, side if number < PICTURED else 0) for number, line in enumerate(done)]
         parts.append("</div>\n")
     return "".join([*parts, "</body></html>\n"])
 
@@ -111,8 +117,9 @@ def _row(line: Line) -> str:
 
 
 def _card(line: Line, side: int) -> str:
+    """``side``: pixels of the thumbnail, 0 for none."""
     folder = quote(line.id)
-    picture = "" if line.preview is None else _thumbnail(line.preview, side)
+    picture = "" if line.preview is None or not side else _thumbnail(line.preview, side)
     facts = [line.task]
     if line.canvas is not None:
         facts.append(f"{line.canvas[0]} × {line.canvas[1]}")

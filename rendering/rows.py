@@ -44,7 +44,8 @@ _FOREIGN_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One entry of a list. ``text``: whether values are words still to be understood (CSV) or typed already (JSON)."""
+    """One entry of a list. ``text``: whether values are words still to be understood (CSV), "" in an empty cell, or typed
+    already (JSON)."""
 
     number: int
     """Line of the file, from 1; in a folder the place of the picture in it."""
@@ -172,5 +173,7 @@ def _csv_row(number: int, names: list[str], values: list[str]) -> Row:
         return Row(number=number, reason=f"the row is longer than the {MAX_ROW_BYTES} bytes of a job")
     if any("\udc80" <= character <= "\udcff" for value in values for character in value):
         return Row(number=number, reason="the row is not in UTF-8: save the list as UTF-8")
-    given = {name: value.strip() for name, value in zip(names, values, strict=False) if value.strip()}
+    given = dict.fromkeys(names, "") | {
+        name: value.strip() for name, value in zip(names, values, strict=False)
+    }
     return Row(number=number, fields=given, text=True)

@@ -60,10 +60,12 @@ def _decompose(planned: PlannedJob, on_progress: OnProgress, cancel: threading.E
     from ..api import decompose
 
     job = planned.job
-    assert planned.source is not None and not isinstance(job.layers, tuple)
+    wishes = job.layers if isinstance(job.layers, tuple) else ()
+    assert planned.source is not None
     return decompose(
         planned.source,
-        4 if job.layers is None else job.layers,  # type: ignore[arg-type]
+        len(wishes) + 1 if wishes else 4 if job.layers is None else job.layers,  # type: ignore[arg-type]
+        layer_prompts=[None, *(wish.prompt for wish in wishes)] if wishes else (),
         model=job.model,
         memory=job.memory,
         prompt=job.prompt,

@@ -5,9 +5,10 @@ Works on fields as read, before they are checked; a variable is a name, never an
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,12 @@ def parse_vary(text: str) -> Sweep:
     found = _RANGE.fullmatch(values)
     if found is None:
         words = [word.replace("\\,", ",").strip() for word in re.split(r"(?<!\\),", values) if word.strip()]
-        return Sweep(name=name, values=_checked(text, [_typed(name, word) for word in words]))
+        try:
+            return Sweep(name=name, values=_checked(text, [_typed(name, word) for word in words]))
+        except InputError as error:
+            if not values.startswith("["):
+                raise
+            raise InputError(f"{error}: in --vary a comma inside a value is written \\,") from error
     first, last, step = int(found[1]), int(found[2]), int(found[3] or 1)
     if step < 1 or last < first:
         raise InputError(f"--vary {text}: a range is written from the smaller number to the larger, 1..8")
@@ -79,15 +85,18 @@ def expand(
     job, and variables are put into its texts. ``vars`` is used up.
 
     A swept job whose id does not tell the values gets them appended, ``a1-seed3``. Raises InputError for a ``{name}`` that
-    nothing gives a value and for variables that the row gives and no text uses.
+    nothing gives a value and for variables that the row gives and no text uses. A variable of the row that is None has no
+    value: an empty cell of a table.
     """
     given = fields.get("vars", {})
-    own = dict(given) if isinstance(given, Mapping) else {}
+    named = dict(given) if isinstance(given, Mapping) else {}
     if not isinstance(given, Mapping) or not all(
-        isinstance(name, str) and _NAME.fullmatch(name) and isinstance(value, str | int | float)
-        for name, value in own.items()
+        value is None
+        or (isinstance(name, str) and _NAME.fullmatch(name) and isinstance(value, str | int | float))
+        for name, value in named.items()
     ):
         raise InputError("vars must be an object of names and their values, texts or numbers")
+    own = {name: value for name, value in named.items() if value is not None}
     shared = {name: value for name, value in defaults.items() if name not in FIELDS}
     base = {name: value for name, value in defaults.items() if name in FIELDS}
     base.update((name, value) for name, value in fields.items() if name != "vars")
@@ -95,7 +104,34 @@ def expand(
         swept = {sweep.name: value for sweep, value in zip(sweeps, combination, strict=True)}
         job = base | {name: value for name, value in swept.items() if name in FIELDS}
         variables = shared | own | swept
-        yield _filled(job, variables, swept, set(own)) if variables else job
+        yield _filled(job, variables, swept, set(own)) if variables or named else job
+
+
+def check_used(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raises InputError for the first of ``names`` (of ``--set`` and ``--vary``) that no text of ``rows`` holds."""
+    missing = list(dict.fromkeys(names))
+    held: set[str] = set()
+    for fields in rows:
+        if not missing:
+            return
+        held.update(*(_held(fields[name]) for name in TEMPLATES if name in fields))
+        missing = [name for name in missing if name not in held]
+    if missing:
+        name = missing[0]
+        raise InputError(
+            f"{name!r} is no field, and no text of the list holds {{{name}}}{_hint(name, {*FIELDS, *held})}"
+        )
+
+
+def _held(value: Any) -> set[str]:
+    if isinstance(value, list | dict):
+        return set().union(*map(_held, value.values() if isinstance(value, dict) else value))
+    return {found[1] for found in _BRACES.finditer(value) if found[1]} if isinstance(value, str) else set()
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+    return f"; did you mean {close[0]}?" if close else ": check its spelling"
 
 
 def _filled(
@@ -109,8 +145,9 @@ def _filled(
             result[name] = _fill(job[name], variables, told if name == "id" else used)
     unused = sorted(name for name in own | swept.keys() if name not in used | told and name not in FIELDS)
     if unused:
+        name = unused[0]
         raise InputError(
-            f"{unused[0]!r} is neither a field nor used as {{{unused[0]}}} in a text: check its spelling"
+            f"{name!r} is neither a field nor used as {{{name}}} in a text of this job{_hint(name, FIELDS)}"
         )
     parts = [f"{name}{_word(value)}" for name, value in swept.items() if name not in told]
     if isinstance(result.get("id"), str) and parts:
@@ -137,9 +174,10 @@ def _replacement(found: re.Match[str], variables: Mapping[str, Any], used: set[s
     if found[0] in ("{{", "}}"):
         return found[0][0]
     if found[1] not in variables:
-        known = ", ".join(sorted(variables))
+        known = f", only {', '.join(sorted(variables))}"[:200] if variables else ""
         raise InputError(
-            f"the text holds {found[0][:60]}, but there are only {known}; a brace itself is written {{{{"
+            f"the text holds {found[0][:60]}, but {found[1][:60]!r} has no value in this job{known}; a brace itself is "
+            "written {{"
         )
     used.add(found[1])
     return str(variables[found[1]])

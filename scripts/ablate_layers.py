@@ -10,29 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import sys
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from train_layers import PRESETS, validation_batches
-
 from acetate.datasets.atlas import Atlas
-from acetate.datasets.render import Renderer
 from acetate.datasets.scenes import vocabulary
 from acetate.datasets.sprites import build_atlas
-from acetate.datasets.stream import loader
-from acetate.models.codecs import QwenRGBACodec, install_still_convolutions
-from acetate.training.chunks import ChunkSettings, ChunkStream
 from acetate.training.flow import FlowSettings
 from acetate.training.loop import LoopSettings, Trainer
 from acetate.training.model import LayersModel, ModelSettings
-from acetate.training.pool import Pool
+from acetate.training.processes import open_accelerator
+from acetate.training.supply import PRESETS, open_supply
 from acetate.training.tasks import TASKS, TaskSettings
 
 EVEN = dict.fromkeys(TASKS, FlowSettings(uniform=1.0))
@@ -69,30 +61,19 @@ def main() -> None:
     args = parser.parse_args()
     preset = PRESETS[args.device]
     torch.set_num_threads(1)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    accelerator = Accelerator(cpu=args.device == "cpu")
+    accelerator = open_accelerator(args.device)
     device = accelerator.device
     atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
     words, channels = vocabulary(atlas), AutoencoderKLQwenImage.load_config(args.vae)["z_dim"]
-    vae = AutoencoderKLQwenImage.from_pretrained(args.vae, torch_dtype=torch.float32).to(device)
-    install_still_convolutions(vae.requires_grad_(False), channels_last=True)
-    chosen = ChunkSettings(scenes=int(preset["scenes"]), group=int(preset["group"]))
-    large = multiprocessing.Value("d", 0.0)
     tokenizer = LayersModel(words, ModelSettings(latent_channels=channels)).tokenizer
-    stream = ChunkStream(atlas, tokenizer, settings=chosen, large=large)
-    held_out = ChunkStream(
-        atlas, tokenizer, settings=chosen, large=multiprocessing.Value("d", 0.0), seed=1 << 41, held_out=True
+    preset = replace(
+        preset,
+        workers=preset.workers if args.workers is None else args.workers,
+        reuse=args.reuse or preset.reuse,
     )
-    workers = int(preset["workers"]) if args.workers is None else args.workers
-    pool = Pool(
-        loader(stream, workers=workers),
-        Renderer(atlas, device),
-        QwenRGBACodec(vae),
-        size=int(preset["pool"]),
-        reuse=args.reuse or float(preset["reuse"]),
-    )
-    tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]) // 2)
-    validation = validation_batches(pool, held_out, max(tasks.tokens, 12288))[: len(TASKS)]
+    supply = open_supply(atlas, tokenizer, args.vae, preset, device)
+    tasks = TaskSettings(tokens=args.tokens or preset.tokens // 2)
+    validation = supply.validation(max(tasks.tokens, 12288), large=False)
     rows = {}
     for name in ("warming up", *args.variants):
         torch.manual_seed(0)
@@ -115,6 +96,7 @@ def main() -> None:
             large=(0.0, 0.0),
             average=0.97,
             warm_up=20,
+            save_every=math.inf,
             warm_blocks=0.15 if name == "ERW warm-up" else 0.0,
             route=0.5 if name == "TREAD" else 1.0,
         )
@@ -126,12 +108,12 @@ def main() -> None:
         chosen_tasks = replace(tasks, even_weights=name == "even weights")
         trainer = Trainer(
             model,
-            pool,
+            supply.pool,
             validation,
             settings,
             chosen_tasks,
             accelerator,
-            large,
+            supply.large,
             args.out / name.replace(" ", "_"),
         )
         trainer.run()

@@ -2,7 +2,7 @@
 diffusers' own transformer beside ours.
 
     python -P scripts/measure_memory.py --device cpu                     a transformer of 0.9 GB, presets scaled to it
-    python -P scripts/measure_memory.py --model flux-large                         one layer on FLUX; flux-large-stack: several
+    python -P scripts/measure_memory.py --model flux-large                     one layer on FLUX; flux-large-stack: several
     python -P scripts/measure_memory.py --device cuda --model full --size 640 --size 1024 --compare
 
 Weights are random and drawn on the device: no files, no network. Every row runs in a process of its own. On the CPU the

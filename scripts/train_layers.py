@@ -9,52 +9,21 @@ one minute, to see that everything works.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
 from acetate.datasets.atlas import Atlas
-from acetate.datasets.render import Renderer
 from acetate.datasets.scenes import vocabulary
 from acetate.datasets.sprites import build_atlas
-from acetate.datasets.stream import loader
-from acetate.models.codecs import QwenRGBACodec, install_still_convolutions
-from acetate.training.chunks import ChunkSettings, ChunkStream
 from acetate.training.loop import LoopSettings, Trainer
 from acetate.training.model import LayersModel, ModelSettings
-from acetate.training.pool import Pool
-from acetate.training.tasks import TASKS, TaskBatch, TaskSettings, make_batch
-
-PRESETS = {
-    "cpu": {"tokens": 3072, "scenes": 32, "group": 8, "pool": 16, "workers": 1, "reuse": 10.0, "large": 0.0},
-    "cuda": {
-        "tokens": 65536,
-        "scenes": 512,
-        "group": 128,
-        "pool": 40,
-        "workers": 13,
-        "reuse": 4.0,
-        "large": 0.85,
-    },
-}
-
-
-def validation_batches(pool: Pool, stream: ChunkStream, tokens: int) -> list[TaskBatch]:
-    """One batch of every task on a small grid and, where large ones are trained, on a large one; scenes never trained on."""
-    kinds = {"boxes": "boxes", "object": "object"}
-    batches = []
-    for number, task in enumerate([*TASKS, *TASKS]):
-        stream.large.value = float(number >= len(TASKS))
-        stored = pool.encoded(stream.chunk(number, kinds.get(task, "stack")))
-        settings = TaskSettings(tokens=tokens, fewer=0.0, drop=0.0, caption=0.0)
-        batches.append(make_batch(stored, pool, settings, np.random.default_rng(number), task))
-    return batches
+from acetate.training.processes import open_accelerator
+from acetate.training.supply import PRESETS, open_supply
+from acetate.training.tasks import TaskSettings
 
 
 def main() -> None:
@@ -86,14 +55,17 @@ def main() -> None:
     )
     parser.add_argument("--no-muon", action="store_true", help="AdamW for everything")
     parser.add_argument("--large", type=float, help="share of chunks on large grids at the end (256 pixels)")
-    parser.add_argument("--eager", action="store_true", help="do not compile the blocks (a minute or two at the start; needs a C++ compiler on a CPU)")
+    parser.add_argument(
+        "--eager",
+        action="store_true",
+        help="do not compile the blocks (a minute or two at the start; needs a C++ compiler on a CPU)",
+    )
     parser.add_argument("--rehearse", action="store_true", help="one minute, to see that everything works")
     args = parser.parse_args()
     preset = PRESETS[args.device]
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    accelerator = Accelerator(cpu=args.device == "cpu")
+    accelerator = open_accelerator(args.device)
     device, began = accelerator.device, time.monotonic()
     atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
     channels = AutoencoderKLQwenImage.load_config(args.vae)["z_dim"]
@@ -101,22 +73,7 @@ def main() -> None:
     model = LayersModel(vocabulary(atlas), sizes)
     if args.start:
         model.load(args.start)
-    large = multiprocessing.Value("d", 0.0)
-    chosen = ChunkSettings(scenes=int(preset["scenes"]), group=int(preset["group"]))
-    stream = ChunkStream(
-        atlas, model.tokenizer, settings=chosen, large=large, seed=2 + args.seed + accelerator.process_index
-    )
-    held_out = ChunkStream(
-        atlas,
-        model.tokenizer,
-        settings=chosen,
-        large=multiprocessing.Value("d", 0.0),
-        seed=1 << 41,
-        held_out=True,
-    )
-    vae = AutoencoderKLQwenImage.from_pretrained(args.vae, torch_dtype=torch.float32).to(device)
-    install_still_convolutions(vae.requires_grad_(False), channels_last=True)
-    final = preset["large"] if args.large is None else args.large
+    final = preset.large if args.large is None else args.large
     settings = LoopSettings(
         minutes=1.0 if args.rehearse else args.minutes,
         batches=args.batches,
@@ -132,41 +89,29 @@ def main() -> None:
         log_every=50 if args.device == "cuda" else 10,
         validate_every=120.0 if args.device == "cuda" else 900.0,
     )
-    tasks = TaskSettings(tokens=args.tokens or int(preset["tokens"]))
+    tasks = TaskSettings(tokens=args.tokens or preset.tokens)
     if args.images is not None:
         tasks = replace(
             tasks, stack=(args.images, *(share * (1 - args.images) / 0.4 for share in tasks.stack[1:]))
         )
-    large.value = settings.large[0]
     args.out.mkdir(parents=True, exist_ok=True)
-    step = (
-        int(torch.load(args.out / "state.pt", map_location="cpu")["step"])
-        if (args.out / "state.pt").exists()
-        else 0
-    )
-    stream.start = step * 64
-    workers = int(preset["workers"]) if args.workers is None else args.workers
-    pool = Pool(
-        loader(stream, workers=workers),
-        Renderer(atlas, device),
-        QwenRGBACodec(vae),
-        size=int(preset["pool"]),
-        reuse=float(preset["reuse"]),
+    state = args.out / "state.pt"
+    step = int(torch.load(state, map_location="cpu")["step"]) if state.exists() else 0
+    supply = open_supply(
+        atlas,
+        model.tokenizer,
+        args.vae,
+        preset if args.workers is None else replace(preset, workers=args.workers),
+        device,
+        seed=2 + args.seed + accelerator.process_index,
+        start=step * 64,
+        large=settings.large[0],
     )
     model.to(device)
     if not args.eager:
         model.hurry(compiled=True, flash=args.device == "cuda")
-    validation = validation_batches(pool, held_out, max(tasks.tokens // 4, 4096))
-    trainer = Trainer(
-        model,
-        pool,
-        validation[: len(TASKS) if not final else None],
-        settings,
-        tasks,
-        accelerator,
-        large,
-        args.out,
-    )
+    validation = supply.validation(max(tasks.tokens // 4, 4096), large=bool(final))
+    trainer = Trainer(model, supply.pool, validation, settings, tasks, accelerator, supply.large, args.out)
     trainer.resume()
     torch.manual_seed(args.seed + trainer.step + accelerator.process_index)
     print(

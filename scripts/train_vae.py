@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
 from acetate.datasets.atlas import Atlas
@@ -27,7 +26,7 @@ from acetate.training.ema import EMA
 from acetate.training.log import RunLog
 from acetate.training.muon import Muon, split_parameters
 from acetate.training.precision import mixed
-from acetate.training.processes import average_gradients
+from acetate.training.processes import agreed, average_gradients, open_accelerator, same_weights
 from acetate.training.vae import VAELossSettings, clear_video_taps, measure_latents, vae_loss
 
 HEADS = ("encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv")
@@ -89,9 +88,8 @@ def main() -> None:
     workers = (1 if args.device == "cpu" else 13) if args.workers is None else args.workers
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    accelerator = Accelerator(cpu=args.device == "cpu")
+    accelerator = open_accelerator(args.device)
     device = accelerator.device
     vae = (new_codec(args.channels) if args.start is None else load_codec(args.start)).to(device)
     if args.decoder_only:
@@ -99,6 +97,7 @@ def main() -> None:
         vae.quant_conv.requires_grad_(False)
     restore = install_still_convolutions(vae, channels_last=True)
     optimiser = Muon(*split_parameters(vae, HEADS), lr=0.012 * args.rate, adamw_lr=2e-3 * args.rate)
+    same_weights(accelerator, (vae,))
     ema, step, state_file = EMA(vae, 0.998), 0, args.out / "state.pt"
     if state_file.exists():
         state = torch.load(state_file, map_location=device)
@@ -112,7 +111,8 @@ def main() -> None:
     began = saved = time.monotonic()
     torch.manual_seed(args.seed + 1 + accelerator.process_index)
     first, stage, plans, seen = step, None, iter(()), 0
-    while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
+    # The first process's clock: one that left the loop alone would leave the others waiting for its gradients.
+    while (share := agreed(accelerator, (time.monotonic() - began) / (60 * minutes))[0]) < 1:
         if stage is None or share >= stage.until:
             stage = next(s for s in stages if share < s.until)
             stream = CropStream(
@@ -134,11 +134,15 @@ def main() -> None:
         optimiser.step()
         ema.update(vae)
         step, seen = step + 1, seen + len(pixels)
+        if not accelerator.is_main_process:
+            continue
         if step % 50 == 0:
             shown = {name: float(value) for name, value in figures.items()}
             log.write(step=step, loss=loss.item(), share=share, crop=stage.crop, crops=seen, **shown)
         if time.monotonic() - saved > 180:
             saved = save(args.out, vae, optimiser, ema, step)
+    if not accelerator.is_main_process:
+        return
     save(args.out, vae, optimiser, ema, step)
     vae.load_state_dict(ema.shadow)
     clear_video_taps(vae)

@@ -6,6 +6,7 @@ and decays over its last part. State is saved every few minutes and a run resume
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -41,6 +42,7 @@ class LoopSettings:
     ``warm_blocks``: share of the time at the start in which clean frames and the head alone teach the blocks below it (ERW,
     arXiv 2504.10188). ``route``: share of noisy tokens that pass the middle blocks (TREAD), until the decay begins.
     ``large``: share of chunks on large grids at the start, and at the end of the hold. ``flows``: noise levels by task.
+    ``validate_every`` and ``save_every``: seconds; infinity for a run that nobody resumes.
     """
 
     minutes: float
@@ -146,13 +148,17 @@ class Trainer:
             now = time.monotonic()
             if self.step % s.log_every == 0:
                 self._report(share, now - began)
+            if not self.accelerator.is_main_process:
+                continue
             if now - checked > s.validate_every:
                 checked = now
                 self.log.write(step=self.step, **self.validate())
-            if now - saved > s.save_every and self.accelerator.is_main_process:
+            if now - saved > s.save_every:
                 saved = now
                 self.save()
         if self.accelerator.is_main_process:
+            if s.save_every < math.inf:
+                self.save()
             self.log.write(step=self.step, share=1.0, **self.validate())
             export(self.model, self.ema.shadow, self.out)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._functorch.config
 import torch.fx.experimental._config
 from diffusers import QwenImageTransformer2DModel
 from torch import Tensor, nn
@@ -135,6 +136,8 @@ class LayersModel(nn.Module):
             blocks = self.transformer.transformer_blocks
             # Sizes that happen to be equal once must not be taken for the same size for good.
             torch.fx.experimental._config.use_duck_shape = False
+            # GradientCosine goes through a graph twice.
+            torch._functorch.config.donated_buffer = False
             forward = torch.compile(type(blocks[0]).forward, dynamic=True, backend=backend)
             for block in blocks:
                 block.forward = partial(forward, block)

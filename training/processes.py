@@ -14,6 +14,20 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
+from ..errors import InputError
+
+
+def open_accelerator(device: str) -> Accelerator:
+    """accelerate on ``device``, "cpu" or "cuda". Raises InputError where there is none of the kind: what suits a GPU would
+    keep a CPU busy for days."""
+    accelerator = Accelerator(cpu=device == "cpu")
+    if accelerator.device.type != device:
+        raise InputError(
+            f"--device {device}: torch finds none here, only {accelerator.device.type}; say --device cpu"
+        )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    return accelerator
+
 
 @torch.no_grad()
 def average_gradients(accelerator: Accelerator, parameters: Iterable[Tensor]) -> None:

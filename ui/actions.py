@@ -151,11 +151,11 @@ class Studio(Runs):
     # -- housekeeping
 
     def tidy(self) -> None:
-        """Save what changed, remove what has reached its time."""
-        self.store.save_all()
+        """Remove what has reached its time, then save what changed: on a full disk the first makes room for the second."""
         self.store.sweep()
         sweep_files(self._exports, time.time() - EXPORT_SECONDS)
         sweep_files(self.transit, time.time() - TRANSIT_SECONDS)
+        self.store.save_all()
 
     def shut(self) -> None:
         """The end: stop runs, remove documents."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -13,6 +14,8 @@ from .actions import Studio
 from .endpoints import add_endpoints
 from .routes import VERSION, VisitorCookie, add_routes
 from .settings import StudioSettings
+
+log = logging.getLogger(__name__)
 
 TITLE = "acetate studio"
 TIDY_SECONDS = 30.0
@@ -93,11 +96,7 @@ def launch(settings: StudioSettings) -> int:
     port = listener.getsockname()[1]
     stop = threading.Event()
 
-    def tidy() -> None:
-        while not stop.wait(TIDY_SECONDS):
-            studio.tidy()
-
-    threading.Thread(target=tidy, name="acetate-studio-tidy", daemon=True).start()
+    threading.Thread(target=tidy_often, args=(studio, stop), name="acetate-studio-tidy", daemon=True).start()
     threading.Thread(target=_warm_up, args=(studio,), name="acetate-studio-warm-up", daemon=True).start()
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     print(f"acetate studio: http://{shown}:{port}/ (Ctrl+C ends it)", flush=True)
@@ -118,6 +117,16 @@ def launch(settings: StudioSettings) -> int:
         stop.set()
         studio.shut()
     return 0
+
+
+def tidy_often(studio: Studio, stop: threading.Event, seconds: float = TIDY_SECONDS) -> None:
+    """Tidies until ``stop`` is set. A round that fails, on a full disk for instance, is logged and the next one tries again:
+    without them nothing of what visitors leave would ever go."""
+    while not stop.wait(seconds):
+        try:
+            studio.tidy()
+        except Exception:
+            log.exception("tidying failed; it is tried again in %g s", seconds)
 
 
 def _warm_up(studio: Studio) -> None:

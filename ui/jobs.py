@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 Status = Literal["queued", "running", "done", "cancelled", "failed"]
 FINISHED = frozenset({"done", "cancelled", "failed"})
+_NO_MEMORY = "The memory ran out; use a smaller picture or fewer layers."
 
 
 @dataclass(eq=False)
@@ -88,6 +89,7 @@ class Worker:
             if len(self._waiting) >= self._max_waiting:
                 raise InputError("Too many runs are waiting: try again in a few minutes.")
             self._waiting.append(job)
+            self._last.pop(job.owner, None)  # the latest stand last
             self._last[job.owner] = job
             while len(self._last) > 1000:  # visitors of long ago; their jobs are finished
                 self._last.pop(next(iter(self._last)))
@@ -184,8 +186,11 @@ class Worker:
         except AcetateError as error:
             self._end(job, "failed", str(error))
         except MemoryError:
-            self._end(job, "failed", "The memory ran out; use a smaller picture or fewer layers.")
-        except Exception:
+            self._end(job, "failed", _NO_MEMORY)
+        except Exception as error:
+            if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported to look
+                self._end(job, "failed", _NO_MEMORY)
+                return
             log.exception("the run %s failed", job.task)
             self._end(
                 job, "failed", "An error inside acetate ended the run; the log of the server says more."
@@ -197,6 +202,7 @@ class Worker:
         with self._changed:
             job.error = error
             job.preview = []
+            job.work = _over  # it holds a document with its history, which may long be gone otherwise
             job.ended_at = time.monotonic()
             job.status = status
             job.version += 1
@@ -208,3 +214,7 @@ class Worker:
         """Those who watch a waiting job see its new position."""
         for job in self._waiting:
             job.version += 1
+
+
+def _over(job: Job) -> str:
+    raise RuntimeError("a run that has ended does not begin again")

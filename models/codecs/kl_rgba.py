@@ -14,12 +14,11 @@ from typing import Any, Self
 import torch
 
 from ...errors import InputError
-from ..folder import read_json
-from ..inventory import check_tensors, expected_shapes, stored_tensors, weight_files
+from ..parts import check_weights, load_part, read_json
 from .base import TiledCodec
 from .tiles import Tiling
 
-STEM = "diffusion_pytorch_model"
+CLASS = "AutoencoderKL"
 
 
 class KLRGBACodec(TiledCodec):
@@ -49,22 +48,16 @@ class KLRGBACodec(TiledCodec):
 
         Raises InputError that names the file and what is wrong with it.
         """
-        from diffusers import AutoencoderKL
-
         folder, remedy = Path(folder), "copy the VAE's whole folder again"
         config = read_json(folder / "config.json", remedy)
-        if config.get("_class_name") != "AutoencoderKL" or config.get("in_channels", 3) != 4:
+        if config.get("_class_name") != CLASS or config.get("in_channels", 3) != 4:
             raise InputError(
                 f"{folder / 'config.json'} describes a {config.get('_class_name')} of {config.get('in_channels', 3)} "
                 "channels, but an AutoencoderKL of 4 is needed; give the folder of AlphaVAE, or widen an RGB VAE with "
                 "widen_rgb_vae."
             )
-        found = stored_tensors(weight_files(folder, STEM, remedy), remedy)
-        check_tensors(expected_shapes(AutoencoderKL, config), found, folder, remedy)
-        vae = AutoencoderKL.from_pretrained(
-            str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
-        )
-        return cls(vae.to(device).eval(), **settings)
+        check_weights(folder, CLASS, config, remedy)
+        return cls(load_part(CLASS, folder, device, dtype), **settings)
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         scale, shift = self._normalisation

@@ -50,9 +50,7 @@ class RegionCodec:
     def decode(self, frames: torch.Tensor, layout: Layout) -> torch.Tensor:
         """(frames, c, h, w) normalised latents -> straight RGBA (frames, 4, H, W) in [-1, 1]."""
         if self.region_decoder is None:
-            pixels = KLRGBACodec(self.vae, tiling=self.tiling).decode(frames)
-            pixels[:2, 3] = 1
-            return pixels
+            return torch.cat([self.decode_alone(frames, place)[None] for place in range(len(frames))])
         scale, shift = self._normalisation
         raw = frames / scale + shift
         opaque = torch.cat([self._opaque(one) for one in raw[:2]])
@@ -66,6 +64,13 @@ class RegionCodec:
         )
         seen = self.region_decoder(raw.to(self.region_decoder.dtype), finer).float()
         return torch.cat([opaque, seen[2:]]).clamp(-1, 1)
+
+    def decode_alone(self, frames: torch.Tensor, place: int) -> torch.Tensor:
+        """(4, H, W) of one frame, through the 4-channel VAE; the picture and the background opaque."""
+        pixels = KLRGBACodec(self.vae, tiling=self.tiling).decode(frames[place : place + 1])[0]
+        if place < 2:
+            pixels[3] = 1
+        return pixels
 
     def decode_opaque(self, latents: torch.Tensor) -> torch.Tensor:
         """(4, H, W) in [-1, 1] of the normalised latents (c, h, w) of one opaque picture, with an RGB VAE."""

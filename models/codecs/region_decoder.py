@@ -112,7 +112,8 @@ class RegionDecoder(ModelMixin, ConfigMixin):
                              f"{layout.height} x {layout.width}")  # fmt: skip
         rows = latents.reshape(count, channels, -1).transpose(1, 2)
         kept = [layout.crop(rows[i : i + 1], frame) for i, frame in enumerate(layout.frames)]
-        rotation = self.pos_embedding(layout.positions().to(latents.device, latents.dtype))
+        # Never in the network's dtype: bf16 counts by twos above 256, and a canvas of 4096 pixels has 512 rows.
+        rotation = self.pos_embedding(layout.positions().to(latents.device, torch.float32))
         x = self.decoder.fc_in(torch.cat(kept, 1))
         for block in self.decoder.encoder.layers:
             x = block(x, rotation)

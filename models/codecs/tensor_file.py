@@ -49,6 +49,7 @@ def check_state(state: State, expected: Mapping[str, Shape], path: Path, remedy:
 
 def fill(module: torch.nn.Module, state: State, device: torch.device | str, dtype: torch.dtype) -> None:
     """Gives a module (on the meta device) these tensors; it is frozen and in evaluation mode afterwards."""
-    cast = {key: value.to(device, dtype) for key, value in state.items()}
+    # Copies: tensors lie unaligned in a mapped file, and kernels on CPUs may sum in another order for that.
+    cast = {key: value.to(device, dtype, copy=True) for key, value in state.items()}
     module.load_state_dict(cast, strict=True, assign=True)
     module.eval().requires_grad_(False)

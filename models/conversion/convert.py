@@ -35,6 +35,8 @@ def describe_checkpoint(source: Source, *, part: str | None = None, family: str 
     """What ``source`` is, from its keys. Raises InputError where it is nothing known, or two things."""
     source = source if part is None else one_part(source, part)
     keys = source.tensors
+    if family is not None and not is_lora(keys):
+        raise InputError(f"--family says what a LoRA is for, and {source.where} is none; leave it out.")
     if is_lora(keys):
         found = find_lora(keys, source.where, family)
         words = f"a LoRA of {found.family} in the layout {found.layout.name}"
@@ -81,6 +83,7 @@ def convert_checkpoint(
         raise InputError(
             f"{source.where} is {found.words}, which can become {', '.join(found.targets)}; not {to!r}."
         )
+    _refuse_unused(source, found, to, beside, pruning)
     if found.family.endswith("-lora"):
         targets, metadata = plan_lora(source, find_lora(source.tensors, source.where, family), to)
         return Conversion(source=source, targets=targets, metadata=metadata)
@@ -103,6 +106,24 @@ def convert_checkpoint(
     return Conversion(
         source=source, targets=targets, metadata=source.metadata, config=config if fits else None
     )
+
+
+def _refuse_unused(
+    source: Source, found: Description, to: str, beside: tuple[Source, ...], pruning: Pruning | None
+) -> None:
+    """Raises InputError for what was given and would change nothing."""
+    merged = found.family in ("qwen", "ppcl") and to == "pruned"
+    if beside and not merged and not (found.layout == "separate" and to == JOINED):
+        raise InputError(
+            f"--with names LayerDiffuse's other files or PPCL's students; {found.words} becomes {to} without "
+            f"{beside[0].where}."
+        )
+    if merged and len(beside) > 1:
+        raise InputError(f"PPCL's students are in one file, but {len(beside)} were given for {source.where}.")
+    if pruning not in (None, Pruning()) and to not in PPCL:
+        raise InputError(
+            f"--intervals and what belongs to them say how PPCL pruned a model; {found.words} becomes {to} without them."
+        )
 
 
 def _ppcl(

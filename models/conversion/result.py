@@ -49,8 +49,8 @@ class Conversion:
             )
         if self.config is None:
             raise InputError(
-                f"A folder such as {path} needs the model's config.json, and there is none beside the input; name one with "
-                "--config, or write one .safetensors file."
+                f"A folder such as {path} is for diffusers' layout and needs the model's config.json; name one with "
+                "--config where there is none beside the input, or write one .safetensors file."
             )
         write_folder(
             self.targets,

@@ -11,8 +11,6 @@ import re
 
 from .modules import LINEAR, SCALE, WEIGHT, Module, Names, Split, same
 
-FLUX_SINGLE_MODULES = 57  # as published: 19 double and 38 single blocks
-
 
 def flux_linears(doubles: int, singles: int) -> list[Module]:
     """Every linear layer of FLUX.1: what a LoRA can change."""

@@ -84,17 +84,6 @@ class TextFeatures:
         pooled = None if self.pooled is None else self.pooled.repeat_interleave(times, dim=0)
         return replace(self, embeds=self.embeds.repeat_interleave(times, dim=0), mask=mask, pooled=pooled)
 
-    def trimmed(self) -> TextFeatures:
-        """Without the trailing tokens that every row masks. Exact, and only done with a single span: the tokens of a
-        later span would change their rotary positions."""
-        if self.mask is None or len(self.spans) > 1:
-            return self
-        length = int(self.mask.any(0).nonzero().max()) + 1
-        shorter = TextFeatures.from_embeds(
-            self.embeds[:, :length], self.mask[:, :length], (replace(self.spans[0], length=length),)
-        )
-        return replace(shorter, pooled=self.pooled)
-
     def select(self, rows: slice | Sequence[int]) -> TextFeatures:
         """The prompts at ``rows`` of the batch."""
         picked = rows if isinstance(rows, slice) else list(rows)

@@ -15,6 +15,7 @@ from PIL import Image
 import acetate
 from acetate.api import picture_from
 from acetate.errors import Cancelled, InputError
+from acetate.report import peak_memory_mib
 from acetate.session import device_name
 
 
@@ -198,3 +199,10 @@ def test_the_best_of_some_tries_is_one_of_them_and_the_nearest(
     )
     with pytest.raises(InputError, match="between 1 and 16"):
         run(best_of=0)
+
+
+def test_the_peak_is_that_of_whichever_accelerator_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", {0: 0, 1: 3 * 2**20}.__getitem__)
+    assert peak_memory_mib()["accelerator"] == 3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import acetate
-from acetate import fitting
+from acetate import fitting, session
 from acetate.errors import InputError
 from acetate.fitting import Call, model_inventory, plan_here, work_of
 from acetate.models.layout import Layout
@@ -91,6 +91,15 @@ def test_what_changes_results_is_written_into_the_file(
         "computes in bfloat16 instead of float32",
         "the VAE works in overlapping tiles",
     ]
+
+
+def test_a_table_that_was_asked_for_is_there_beside_a_plan_that_needs_none(tiny_checkpoint: Path) -> None:
+    common = {"model": str(tiny_checkpoint), "memory": 8}
+    plain = acetate.decompose(PICTURE, 2, **common)
+    assert plain.metadata["report"]["memory_plan"]["means"] == [] and not session._loaded[-1].table
+    lean = acetate.decompose(PICTURE, 2, modulation_table=True, **common)
+    assert session._loaded[-1].table and lean.metadata["arguments"]["modulation_table"] is True
+    assert np.array_equal(np.asarray(lean.flatten()), np.asarray(plain.flatten()))
 
 
 def test_a_preset_beyond_this_machine_is_refused(

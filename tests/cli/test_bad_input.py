@@ -35,7 +35,8 @@ def check_refused(run: Run, out: Path, *words: object, status: int = 2, says: st
     outcome = run(*words)
     assert outcome.status == status, outcome.err
     assert says in outcome.complaint
-    assert outcome.complaint.endswith(".")
+    assert outcome.complaint.endswith((".", "?"))
+    assert not outcome.complaint.endswith("?.")
     assert "Traceback" not in outcome.err
     assert out.read_bytes() == OLD
     assert {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")} == before
@@ -220,6 +221,18 @@ def test_an_output_over_the_input(run: Run, out: Path, picture: Path) -> None:
 @pytest.mark.parametrize("name", ["x.jpg", "x.xyz", "x.gif"])
 def test_formats_that_are_none(name: str, run: Run, out: Path, picture: Path) -> None:
     check_refused(run, out, "decompose", picture, "-o", out.parent / name, says=name)
+
+
+def test_nothing_that_is_read_is_overwritten(run: Run, out: Path, picture: Path) -> None:
+    for words in (
+        ("decompose", picture, "-o", out),
+        ("extract", picture, "--box", "1,1,9,9", "-o", out),
+        ("extract", out, "--mask", picture, "-o", out.parent / "other.psd"),
+        ("complete", picture, "-o", out),
+        ("transparent", "a fish", "--image", picture, "-o", out),
+    ):
+        check_refused(run, out, *words, "--report", picture, says="is what the command reads")
+    check_refused(run, out, "extract", out, "--mask", picture, "-o", picture, says="is the picture itself")
 
 
 def test_a_report_without_a_place(run: Run, out: Path, picture: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from acetate.models import attention
 from acetate.models.registry import MODELS
 
 from .conftest import Run
@@ -50,3 +51,19 @@ def test_doctor_says_what_is_wrong(
     outcome = run("doctor")
     assert outcome.status == 1
     assert "does not work" in outcome.out and "model_index.json" in outcome.out
+
+
+def test_doctor_tells_of_a_device_on_which_nothing_runs(
+    run: Run, embedded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available\nfor execution on the device")
+
+    attention.probe.cache_clear()
+    monkeypatch.setattr("acetate.api.decompose", broken)
+    monkeypatch.setattr(attention, "_attend", broken)
+    outcome = run("doctor")
+    attention.probe.cache_clear()
+    assert outcome.status == 1 and not outcome.err
+    assert "does not work: RuntimeError: CUDA error: no kernel image is available" in outcome.out
+    assert "native: does not run on this device" in outcome.out

@@ -191,6 +191,12 @@ def test_hostile_and_broken_inputs_are_one_sentence(
         (("good.safetensors", out, "--shard-size", "0"), "--shard-size"),
         (("good.safetensors", out, "--intervals", "3"), "--intervals must be a list"),
         (("good.safetensors", out, "--linear", '["a"]'), "--linear must be a list of numbers"),
+        (("good.safetensors", out, "--intervals", "[[3,4]]"), "becomes diffusers without them"),
+        (
+            ("good.safetensors", out, "--with", "good.safetensors"),
+            "becomes diffusers without good.safetensors",
+        ),
+        (("good.safetensors", out, "--family", "flux"), "says what a LoRA is for"),
     ]
     monkeypatch.chdir(tmp_path)
     for arguments, words in cases:
@@ -200,6 +206,8 @@ def test_hostile_and_broken_inputs_are_one_sentence(
         assert not out.exists()
     assert run(monkeypatch, "good.safetensors", out, "--to", "original") == 2
     assert "can become diffusers, comfy; not 'original'" in capsys.readouterr().err
+    assert run(monkeypatch, "good.safetensors", "folder", "--to", "comfy") == 2
+    assert "folder is for diffusers' layout" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists() and (tmp_path / "old.safetensors").read_bytes() == b"kept"
     assert run(monkeypatch, "good.safetensors", "old.safetensors", "--to", "diffusers", "--replace") == 0
     tools.equal(load_file(tmp_path / "old.safetensors"), tools.flux().state_dict())

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from acetate.errors import InputError
+from acetate.models.codecs import QwenRGBACodec
 from acetate.models.frame_embedding import FrameEmbedding
 from acetate.models.layout import Layout
 from acetate.models.loading import load_components
@@ -39,7 +40,7 @@ def test_the_embedded_layout(embedded_folder: Path) -> None:
     assert not parts.transformer.training and not parts.vae.training and not parts.encoder.training
     assert parts.scheduler.config.use_dynamic_shifting
     assert run(parts, "a red circle").isfinite().all()
-    assert parts.codec.encode(torch.zeros(1, 4, 16, 16)).shape == (1, 16, 2, 2)
+    assert QwenRGBACodec(parts.vae).encode(torch.zeros(1, 4, 16, 16)).shape == (1, 16, 2, 2)
     assert parts.revision == load_components(embedded_folder).revision and len(parts.revision) == 16
 
 

@@ -66,6 +66,15 @@ def test_swapping_layers_swaps_the_result() -> None:
 
 
 @torch.no_grad()
+def test_positions_are_whole_in_every_precision() -> None:
+    decoder, seen = make().to(torch.bfloat16), []
+    decoder.pos_embedding.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    wide = Layout(height=1, width=300, frames=(Frame(role=Role.LAYER, index=0),))
+    decoder(torch.randn(1, 16, 1, 300, dtype=torch.bfloat16), wide)
+    assert torch.equal(seen[0].long(), wide.positions())
+
+
+@torch.no_grad()
 def test_its_file(tmp_path: Path) -> None:
     decoder, latents = make(), torch.randn(1, 16, 4, 6)
     path = tmp_path / "transparent_decoder_ckpt.pt"

@@ -134,6 +134,17 @@ def test_a_four_channel_vae_takes_the_decoders_place() -> None:
     pipeline = make(vae=make_vae(4), region_decoder=None)
     arrays = call(pipeline, output_type="np").images[0]
     assert arrays.shape == (3, 48, 64, 4) and not arrays[1, 30:].any()
+    decoded: list[int] = []
+    pipeline.vae.decoder.register_forward_hook(lambda module, given, made: decoded.append(len(made)))
+    shown: list[Any] = []
+    call(
+        pipeline,
+        output_type="latent",
+        num_inference_steps=1,
+        on_progress=lambda progress: progress.preview and shown.extend(map(progress.preview, (0, 2))),
+    )
+    assert decoded == [1, 1]  # a preview costs one picture, however many layers there are
+    assert shown[0][0].getextrema()[3] == (255, 255) and shown[1][0].getextrema()[3] != (255, 255)
 
 
 def test_saving_and_loading(tmp_path: Path) -> None:
@@ -159,7 +170,23 @@ def test_wrong_calls_are_named() -> None:
     with pytest.raises(InputError, match="no text encoders"):
         call(pipeline, prompt="x", prompt_embeds=None, pooled_prompt_embeds=None)
     with pytest.raises(InputError, match="latents must have shape"):
-        call(pipeline, latents=torch.zeros(1, 16, 6, 8))
+        call(pipeline, seed=None, latents=torch.zeros(1, 16, 6, 8))
+    with pytest.raises(InputError, match="either latents or a seed"):
+        call(pipeline, latents=torch.zeros(4, 16, 6, 8))
+    with pytest.raises(InputError, match="between 1 and 512"):
+        call(pipeline, max_sequence_length=0)
+
+
+def test_a_negative_prompt_without_a_branch_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    call(make(), num_inference_steps=1)
+    assert not caplog.records
+    call(make(), num_inference_steps=1, true_cfg_scale=1.0)
+    assert "no effect" in caplog.text
+
+
+def test_own_noise_is_recorded_as_no_seed() -> None:
+    document = call(make(), seed=None, latents=torch.zeros(4, 16, 6, 8)).documents[0]
+    assert "seed" not in document.metadata and document.layers[1].provenance.seed is None
 
 
 def test_a_planners_answer() -> None:

@@ -14,6 +14,8 @@ from PIL import Image, ImageChops
 from acetate.cli import main
 from acetate.cli.render_progress import make_watcher
 from acetate.layers import LayeredImage
+from acetate.rendering import RenderSettings, make_plan
+from acetate.rendering.estimate import EMBEDDED_STEPS, MEASURED, Estimate, estimate
 from acetate.rendering.report_page import page
 from acetate.rendering.summary import Line, Run
 
@@ -29,7 +31,8 @@ def mixed(tmp_path: Path, picture: Path, tiny_checkpoint: Path) -> Path:
         tmp_path / "jobs.jsonl",
         [
             {"id": "d", "task": "decompose", "input": "picture.png", "layers": 3, "model": model, "outputs": ["psd", "zip"]},
-            {"id": "m", "task": "decompose", "input": "picture.png", "size": "model", "model": model, "outputs": ["folder"]},
+            {"id": "m", "task": "decompose", "input": "picture.png", "size": "model", "model": model, "outputs": ["folder"],
+             "layers": [{"prompt": "a sign"}, None]},
             {"id": "g", "task": "generate", "prompt": "a <b>red</b> fish", "model": model, "outputs": ["zip", "png"],
              "size": "64x64", "layers": [{"prompt": "a fish", "box": [8, 8, 40, 40]}, {"box": [0, 0, 20, 20]}]},
             {"id": "e", "task": "edit", "input": "picture.png", "edits": ["opacity:#0,0.5"], "outputs": ["ora"]},
@@ -57,7 +60,10 @@ def test_all_tasks_and_their_documents(
         assert max(high for _, high in difference.getextrema()) <= 1
     receipt = json.loads((out / "d" / "job.json").read_text())
     assert receipt["recomposition_error"] <= 1 and receipt["job"]["seed"] == 0
-    assert LayeredImage.open(out / "m" / "document").width == 80  # the model's own size for this picture
+    named = LayeredImage.open(out / "m" / "document")
+    assert named.width == 80  # the model's own size for this picture
+    assert [layer.name for layer in named.leaves()] == ["Background", "a sign", "Layer 2"]
+    assert [layer.provenance.prompt for layer in named.leaves()] == [None, "a sign", None]
     assert {path.name for path in (out / "c").iterdir()} == {
         "document.pptx", "document.tif", "document.webp", "job.json", "preview.png",
     }  # fmt: skip
@@ -79,14 +85,16 @@ def test_all_tasks_and_their_documents(
 
 
 def test_a_dry_run_writes_nothing_and_says_everything(
-    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path
 ) -> None:
     out = tmp_path / "out"
     words = ["render", str(mixed), "-o", str(out), "--dry-run", "--vary", "seed=1..3"]
     assert main(words) == 2
     text = capsys.readouterr().out
     assert text.startswith("11 to do, 0 done already, 1 rejected\n") and "row 6 (../x): id" in text
-    assert "with 1 worker" in text and not out.exists()
+    assert f"inputs from {tmp_path}, results in {out}\n" in text and not out.exists()
+    assert "  d-seed2: picture.png into 3 layers, seed 2, as psd, zip\n" in text
+    assert "  and 1 more jobs; --json prints them all\n" in text
     assert main([*words, "--json"]) == 2
     plan = json.loads(capsys.readouterr().out)
     assert sorted(job["id"] for job in plan["todo"] if job["task"] == "generate") == [
@@ -94,12 +102,35 @@ def test_a_dry_run_writes_nothing_and_says_everything(
         "g-seed2",
         "g-seed3",
     ]
-    assert plan["rejected"][0]["row"] == 6 and plan["estimate"]["seconds"] > 0
+    assert plan["rejected"][0]["row"] == 6 and (plan["inputs"], plan["folder"]) == (str(tmp_path), str(out))
+    # What is known of are one edit and one conversion: fields that a task has not are not swept.
+    assert plan["estimate"] == {"seconds": 1.0, "unknown_models": [str(tiny_checkpoint)], "by_past": False}
     code = (
         "import sys\nfrom acetate.cli import main\n"
         f"main({words!r})\nassert not [m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules]"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
+
+
+def test_estimates_follow_tries_and_steps_and_say_what_they_do_not_know(
+    tmp_path: Path, picture: Path, tiny_checkpoint: Path
+) -> None:
+    assert json.loads((ROOT / "weights" / "model_index.json").read_text())["default_steps"] == EMBEDDED_STEPS
+    plain = {"id": "a", "task": "decompose", "input": "picture.png"}
+
+    def found(*rows: dict[str, object], workers: int = 1) -> Estimate:
+        path = write_jobs(tmp_path / "jobs.jsonl", [dict(row) for row in rows])
+        settings = RenderSettings(jobs=path, folder=tmp_path / "out", workers=workers)
+        return estimate(make_plan(settings), settings)
+
+    cost = MEASURED["decompose", "tiny"]
+    assert found(plain).seconds == pytest.approx(cost.fixed + 10 * cost.step)
+    dear = found({**plain, "best_of": 4, "steps": 50}).seconds
+    assert dear == pytest.approx(cost.fixed + 200 * cost.step)
+    other = {**plain, "id": "b", "model": str(tiny_checkpoint)}
+    assert found(other) == Estimate(seconds=None, unknown=(str(tiny_checkpoint),))
+    both = found(plain, other, workers=8)  # more workers than jobs that are known of
+    assert both == Estimate(seconds=found(plain).seconds, unknown=(str(tiny_checkpoint),))
 
 
 def test_what_cannot_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str], picture: Path) -> None:
@@ -111,6 +142,10 @@ def test_what_cannot_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str], p
         (["-o", str(tmp_path / "o"), "--vary", "seed"], "NAME=VALUE"),
         (["-o", str(tmp_path / "o"), "--vary", "seed=1,2", "--vary", "seed=3"], "the same field twice"),
         (["-o", str(tmp_path / "o"), "--set", "seed=x"], "must be a whole number"),
+        (
+            ["-o", str(tmp_path / "o"), "--set", "layer=3"],
+            "no text of the list holds {layer}; did you mean layers?\n",
+        ),
         (["-o", str(tmp_path / "o"), "--inputs", str(picture)], "is not a folder"),
     ):
         assert main(["render", str(jobs), *words, "--quiet"]) == 2
@@ -169,6 +204,15 @@ def test_a_report_says_how_the_run_went() -> None:
     ):  # fmt: skip
         assert words in text
     assert text.index("Needs attention") < text.index("Results") and "Needs attention" not in page(done)
+
+
+def test_a_long_report_stays_one_that_a_browser_opens(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [Line(id=f"d{n}", row=n, state="done", preview=picture) for n in range(3)]
+    assert page(lines).count("data:image/webp") == 3 and "have pictures" not in page(lines)
+    monkeypatch.setattr("acetate.rendering.report_page.PICTURED", 2)
+    text = page(lines)
+    assert text.count("data:image/webp") == 2 and "The first 2 have pictures" in text
+    assert text.rindex("data:image/webp") < text.index('<a href="d1/">') < text.index('<a href="d2/">')
 
 
 def test_progress_on_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

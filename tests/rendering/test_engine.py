@@ -212,6 +212,7 @@ def test_an_empty_list_and_a_missing_one(tmp_path: Path) -> None:
             (tmp_path / name).write_text(text)
         with pytest.raises(InputError, match=name):
             render(RenderSettings(jobs=tmp_path / name, folder=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
     write_jobs(tmp_path / "jobs.jsonl", made_jobs(1))
     with pytest.raises(InputError, match="does not exist, create it first"):
         render(RenderSettings(jobs=tmp_path / "jobs.jsonl", folder=tmp_path / "no" / "out"))

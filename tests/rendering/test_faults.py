@@ -120,6 +120,29 @@ def test_a_killed_engine_between_two_renames_keeps_the_old_result(settings: Buil
     audit(tmp_path / "out", 2)
 
 
+def test_a_rename_that_fails_leaves_the_old_result_in_its_place(
+    settings: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = made_jobs(1)
+    run(settings(jobs))
+    before = results(tmp_path / "out")
+    rename = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if "staging" in Path(source).parts and target == tmp_path / "out" / "j0":
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OutputError, match=r"[Ii]nput/output error"):
+        render(settings([{**jobs[0], "seed": 9}]))
+    assert results(tmp_path / "out") == before
+    assert sorted(entry.name for entry in (tmp_path / "out" / ".acetate").iterdir()) == [
+        "journal.sqlite",
+        "lock",
+    ]
+
+
 def test_a_journal_is_opened_by_one_alone(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.sqlite")
     assert not journal.rebuilt and journal.entries() == []

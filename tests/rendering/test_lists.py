@@ -92,6 +92,57 @@ def test_how_a_picture_is_taken_apart_can_be_said_in_a_list(tmp_path: Path, pict
     assert "keep_whole must be true or false, not 'x'" in plan.rejected[0].reason
 
 
+def test_names_for_the_layers_of_a_picture(tmp_path: Path, picture: Path) -> None:
+    """As for generate the list begins above the background, and null leaves a layer open; JSON and CSV say the same."""
+    wishes = [{"prompt": "a {what}"}, None, {"prompt": "a sun"}]
+    row = {"id": "a", "task": "decompose", "input": "picture.png", "layers": wishes, "vars": {"what": "moon"}}
+    (planned,) = plan_of(write_jobs(tmp_path / "jobs.jsonl", [row])).todo
+    assert planned.job.layers == (LayerWish(prompt="a moon"), LayerWish(), LayerWish(prompt="a sun"))
+    assert planned.shape == (40, 30, 4)
+    cell = json.dumps(wishes).replace('"', '""')
+    (tmp_path / "jobs.csv").write_text(f'id,task,input,layers,what\na,decompose,picture.png,"{cell}",moon\n')
+    plan = plan_of(tmp_path / "jobs.csv")
+    assert [one.digest for one in plan.todo] == [planned.digest] and plan.rejected == ()
+    row["vars"] = {"what": "star"}
+    (other,) = plan_of(write_jobs(tmp_path / "jobs.jsonl", [row])).todo
+    assert other.digest != planned.digest
+    many = {"id": "a", "task": "decompose", "input": "picture.png", "layers": [None] * 19}
+    (refused,) = plan_of(write_jobs(tmp_path / "jobs.jsonl", [many])).rejected
+    assert "the number of layers must lie between 1 and" in refused.reason
+
+
+def test_an_empty_cell_of_a_variable_is_no_value(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text(
+        "id,task,prompt,colour,my notes\na,generate,a {colour} fish,red,\nb,generate,a {colour} fish,,\n"
+        "c,generate,a {{fish}},,\n,generate,a {colour} fish\n"
+    )
+    plan = plan_of(tmp_path / "jobs.csv")
+    assert [one.job.prompt for one in plan.todo] == ["a red fish", "a {fish}"]
+    assert [(one.row, one.id) for one in plan.rejected] == [(3, "b"), (5, None)]
+    assert all("'colour' has no value in this job" in one.reason for one in plan.rejected)
+    filled = plan_of(tmp_path / "jobs.csv", defaults={"colour": "blue"})
+    assert [one.job.prompt for one in filled.todo] == ["a red fish", "a blue fish", "a {fish}", "a blue fish"]
+
+
+def test_variables_of_the_command_that_no_job_has_a_use_for(tmp_path: Path, picture: Path) -> None:
+    fish = {"task": "generate", "prompt": "a {colour} fish"}
+    path = write_jobs(tmp_path / "jobs.jsonl", [{"task": "generate", "prompt": "a fish"}, fish])
+    for wrong, words in (
+        ({"defaults": {"color": "red"}}, "'color' is no field, .*did you mean colour"),
+        ({"defaults": {"outpts": "psd"}}, "'outpts' is no field, .*did you mean outputs"),
+        ({"sweeps": (parse_vary("layer=1..3"),)}, "'layer' is no field, .*did you mean layers"),
+        ({"defaults": {"xyz": "1"}}, "holds {xyz}: check its spelling"),
+    ):
+        with pytest.raises(InputError, match=words):
+            plan_of(path, **wrong)
+    assert len(plan_of(path, defaults={"colour": "red"}).todo) == 2
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "p.png").write_bytes(picture.read_bytes())
+    told = plan_of(folder, defaults={"prompt": "a {what}"}, sweeps=(parse_vary("what=sign,star"),)).todo
+    assert [one.job.prompt for one in told] == ["a sign", "a star"]
+
+
 def test_memory_is_a_field_of_jobs_that_run_a_model(tmp_path: Path, picture: Path) -> None:
     rows = [
         {"id": "a", "task": "decompose", "input": "picture.png", "memory": 24},
@@ -152,9 +203,15 @@ def test_sweeps_that_cannot_be(text: str) -> None:
         parse_vary(text)
 
 
+def test_commas_inside_a_swept_list() -> None:
+    with pytest.raises(InputError, match=r"in --vary a comma inside a value is written \\,"):
+        parse_vary('layers=[{"prompt": "x"},null],3')
+    assert parse_vary(r'layers=[{"prompt": "x"}\,null],3').values == ([{"prompt": "x"}, None], 3)
+
+
 def test_variables_are_names_and_never_expressions() -> None:
     fields = {"prompt": "{a.__class__} {{x}}", "vars": {"a": 1}}
-    with pytest.raises(InputError, match="but there are only a"):
+    with pytest.raises(InputError, match=r"'a\.__class__' has no value in this job, only a; a brace"):
         list(expand(fields, {}, ()))
     (job,) = expand({"prompt": "{a} {{x}}", "vars": {"a": "{a}"}}, {}, ())
     assert job == {"prompt": "{a} {x}"}
@@ -181,11 +238,17 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"id": "a", "input": "p.png"}, "task must be one of"),
     ({**GOOD, "layer": 3}, "there is no field 'layer'; did you mean layers?"),
     ({**GOOD, "edits": ["move:a,1,1"]}, "decompose has no edits"),
-    ({**GOOD, "layers": "many"}, "layers must be a number or auto"),
+    ({**GOOD, "layers": "many"}, "layers must be a number, auto or a list of layers"),
     ({**GOOD, "layers": 0}, "layers must lie between"),
     ({**GOOD, "layers": True}, "layers must be a number"),
     ({**GOOD, "layers": 2.5}, "layers must be a number"),
-    ({**GOOD, "layers": [{"prompt": "x"}]}, "descriptions of layers belong to generate"),
+    (
+        {**GOOD, "layers": [None, {"prompt": "x", "box": [0, 0, 5, 5]}]},
+        "layer 2 has a box, but decompose finds",
+    ),
+    ({**GOOD, "layers": ["x"]}, "layer 1 must be written"),
+    ({**GOOD, "layers": []}, "layers must list 1 to 19"),
+    ({**GOOD, "layer_prompts": ["x"]}, "layer_prompts are written as layers: [{"),
     ({**GOOD, "seed": -1}, "the seed must be"),
     ({**GOOD, "seed": "7"}, "the seed must be"),
     ({**GOOD, "seed": 2**63}, "the seed must be"),

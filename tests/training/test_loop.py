@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from acetate.datasets.atlas import Atlas
 from acetate.datasets.scenes import vocabulary
+from acetate.training.alignment import GradientCosine
 from acetate.training.chunks import ChunkStream
 from acetate.training.loop import LoopSettings, Trainer
 from acetate.training.model import LayersModel, ModelSettings
@@ -46,7 +48,7 @@ def trainer(model: LayersModel, pool: Pool, stream: ChunkStream, out: Path, **ch
 def test_a_run_learns_and_what_it_exports_goes_on(
     world: Atlas, model: LayersModel, pool: Pool, stream: ChunkStream, tmp_path: Path
 ) -> None:
-    run = trainer(model, pool, stream, tmp_path / "run", minutes=0.12)
+    run = trainer(model, pool, stream, tmp_path / "run", steps=15)
     before = run.validate()
     run.run()
     after = run.validate()
@@ -57,6 +59,9 @@ def test_a_run_learns_and_what_it_exports_goes_on(
     written = load_file(tmp_path / "run" / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in written.values()} == {torch.bfloat16}
     assert ModelSettings.of(tmp_path / "run") == model.settings
+    assert (
+        torch.load(tmp_path / "run" / "state.pt")["step"] == run.step
+    )  # a run that is over can go on, however short
     other = LayersModel(vocabulary(world), model.settings)
     other.load(tmp_path / "run")
     for name, value in other.state_dict().items():
@@ -144,6 +149,20 @@ def test_blocks_are_compiled_once_for_every_task_and_shape(
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     assert min(map(len, batches)) > 1
     assert len({(batch.task, batch.layout.num_image_tokens) for batch in batches}) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
+def test_compiled_blocks_let_the_gradient_cosine_go_through_them_twice(model: LayersModel) -> None:
+    """torch's compiler gives a graph's buffers away at the first pass unless it is told not to; only inductor does."""
+    torch._dynamo.reset()
+    model.hurry(compiled=True, flash=False)
+    layers = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.GELU(), torch.nn.Linear(32, 8))
+    out = torch.compile(lambda x: layers(x), dynamic=True)(torch.randn(4, 8))
+    cosine = GradientCosine(layers[0].weight)
+    cosine.update(out.sum(), out.square().sum())
+    assert cosine.mean is not None and -1 <= cosine.mean <= 1
+    (out.sum() + out.square().sum()).backward()
 
 
 def _tokens(batch: TaskBatch) -> list[range]:

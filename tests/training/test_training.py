@@ -147,22 +147,6 @@ def test_the_loss_is_zero_for_the_true_velocity_and_sees_only_noisy_frames(
     )
 
 
-def test_text_trimmed_to_what_is_visible_changes_nothing() -> None:
-    backbone, layout = QwenBackbone(tiny_transformer()), Layout.image_to_layers(2, 2, 2)
-    torch.manual_seed(2)
-    tokens, sigma = torch.randn(2, layout.num_image_tokens, 16), torch.tensor([0.2, 0.6])
-    mask = torch.tensor([[True, True, False, False, False], [True, False, False, False, False]])
-    text = TextFeatures.from_embeds(torch.randn(2, 5, 8), mask)
-    short = text.trimmed()
-    assert short.num_tokens == 2 and short.spans[0].length == 2
-    torch.testing.assert_close(
-        backbone.velocity(tokens, sigma, short, layout),
-        backbone.velocity(tokens, sigma, text, layout),
-        atol=1e-5,
-        rtol=1e-5,
-    )
-
-
 def test_clearing_the_video_taps_leaves_pictures_unchanged() -> None:
     vae, pixels = tiny_vae().eval(), torch.rand(2, 4, 16, 16) * 2 - 1
     with torch.no_grad():

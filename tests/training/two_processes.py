@@ -51,7 +51,7 @@ def main(out: str) -> None:
     )
     vae = AutoencoderKLQwenImage.from_pretrained(folder / "vae").requires_grad_(False)
     pool = Pool(iter(stream), Renderer(atlas), QwenRGBACodec(vae), size=2, reuse=2.0)
-    loop = LoopSettings(minutes=0.15, batches=1, warm_up=1, average=0.5, log_every=1)
+    loop = LoopSettings(minutes=0.2, batches=1, warm_up=1, average=0.5, log_every=1)
     trainer = Trainer(
         model,
         pool,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ import numpy as np
 import pytest
 from studio_scenes import twenty_layers
 
-from acetate.errors import InputError
+from acetate.errors import InputError, OutputError
 from acetate.layers.composite import flatten_array
 from acetate.layers.document import Group, Layer, LayeredImage
 from acetate.ui.actions import Studio, stem
+from acetate.ui.app import tidy_often
 from acetate.ui.arrange import place
 from acetate.ui.checks import checked
 from acetate.ui.context import gap_at, reduced
@@ -361,3 +364,24 @@ def test_tidying_removes_old_exports(
     monkeypatch.setattr("acetate.ui.actions.EXPORT_SECONDS", -1)
     studio.tidy()
     assert not path.exists()
+
+
+def test_a_round_of_tidying_that_fails_is_not_the_last(
+    studio: Studio, opened: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what has reached its time goes even where nothing can be saved."""
+    failures, stop = [], threading.Event()
+
+    def save() -> None:
+        failures.append(studio.store.owned_by("anna"))
+        if len(failures) == 3:
+            stop.set()
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(studio.store, "save_all", save)
+    monkeypatch.setattr(studio.store, "_clock", lambda: time.time() + 10**7)
+    tidy_often(studio, stop, 0.001)
+    assert failures == [[], [], []]
+    assert [record.message for record in caplog.records] == [
+        "tidying failed; it is tried again in 0.001 s"
+    ] * 3

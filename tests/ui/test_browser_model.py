@@ -146,7 +146,9 @@ def test_named_layers_of_a_picture(visitor: Callable[..., Any], served: Served, 
     assert rows.count() == 2
     page.get_by_role("checkbox", name="auto").check()
     assert rows.count() == 0 and page.get_by_text("Choose a number of layers").is_visible()
+    assert page.get_by_text("Name the layers (not with auto)", exact=True).is_visible()
     page.get_by_role("checkbox", name="auto").uncheck()
+    assert page.get_by_text("Name the layers", exact=True).is_visible()
     page.get_by_role("spinbutton", name="Number of layers").fill("3")
     assert page.get_by_label("Name of layer 3 from below").input_value() == "一颗星"
     page.get_by_label("Name of layer 1 from below").fill("the ground")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -121,3 +122,30 @@ def test_what_was_cancelled_too_late_for_the_model_is_not_kept(worker: Worker) -
     job = worker.submit(Job(owner="a", task="t", work=work))
     assert stop.wait(5) and worker.cancel("a")
     assert wait(job).status == "cancelled" and job.document is None and kept == []
+
+
+def test_a_run_that_has_ended_holds_nothing_of_its_document(worker: Worker) -> None:
+    class OutOfMemoryError(RuntimeError):
+        """As torch calls its own."""
+
+    class Work:
+        def __init__(self, fails: bool) -> None:
+            self.fails = fails
+
+        def __call__(self, job: Job) -> str:
+            if self.fails:
+                raise OutOfMemoryError("CUDA")
+            return "document"
+
+    for fails, status in ((False, "done"), (True, "failed")):
+        work = Work(fails)
+        gone = weakref.ref(work)
+        job = worker.submit(Job(owner="0", task="t", work=work))
+        del work
+        assert wait(job).status == status and worker.find("0", job.id) is job
+        for _ in range(400):  # the worker's own frame lets go a moment later
+            if gone() is None:
+                break
+            threading.Event().wait(0.005)
+        assert gone() is None
+    assert job.error is not None and job.error.startswith("The memory ran out")

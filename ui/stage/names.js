@@ -2,12 +2,14 @@
 const MOST = 20;
 const WORDS = "Lowest first. The layers get these names. The model hears them too, but no model here was trained to follow them when it "
   + "takes a picture apart.";
-const AUTO = "Choose a number of layers to name them.";
+const AUTO = "How many layers “auto” finds is known only afterwards, so there is no telling which name would go where. Choose a number of layers to "
+  + "name them, or take the picture apart first and rename what was found (double click).";
 
 export class LayerNames {
   constructor(element) {
     this.list = element.querySelector("ol");
     this.hint = element.querySelector(".hint");
+    this.summary = element.querySelector("summary");
     this.texts = [];
     this.list.addEventListener("input", ({ target }) => (this.texts[Number(target.closest("li").dataset.index)] = target.value));
   }
@@ -16,6 +18,7 @@ export class LayerNames {
   show(layers) {
     const count = Math.min(layers ?? 0, MOST);
     this.hint.textContent = layers === null ? AUTO : WORDS;
+    this.summary.textContent = layers === null ? "Name the layers (not with auto)" : "Name the layers";
     while (this.list.children.length > count) this.list.lastChild.remove();
     for (let index = this.list.children.length; index < count; index++) {
       const row = this.list.appendChild(document.createElement("li")), name = index ? `Layer ${index}` : "Background";

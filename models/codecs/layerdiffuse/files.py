@@ -37,7 +37,9 @@ class LayerDiffuseParts:
     latent_channels: int
     offset_scale: float
 
-    def build(self, device: torch.device, dtype: torch.dtype) -> tuple[TransparentUNet, LatentOffsetEncoder | None]:
+    def build(
+        self, device: torch.device, dtype: torch.dtype
+    ) -> tuple[TransparentUNet, LatentOffsetEncoder | None]:
         """The networks with these tensors, in evaluation mode and frozen."""
         with torch.device("meta"):
             decoder = TransparentUNet(**PUBLISHED_DECODER, latent_channels=self.latent_channels)
