@@ -152,7 +152,7 @@ class Studio(Runs):
 
     def tidy(self) -> None:
         """Remove what has reached its time, then save what changed: on a full disk the first makes room for the second."""
-        self.store.sweep()
+        self.store.sweep(self.worker.busy())
         sweep_files(self._exports, time.time() - EXPORT_SECONDS)
         sweep_files(self.transit, time.time() - TRANSIT_SECONDS)
         self.store.save_all()

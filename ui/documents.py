@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -262,10 +262,14 @@ class Store:
         for record in records:
             record.save()
 
-    def sweep(self) -> int:
-        """Remove the documents whose time has come; how many."""
-        limit = self._clock() - 3600 * self._settings.hours
+    def sweep(self, busy: Collection[str] = ()) -> int:
+        """Remove the documents whose time has come; how many. Visitors who are ``busy``, whose runs wait or run, use theirs."""
+        now = self._clock()
+        limit = now - 3600 * self._settings.hours
         with self._lock:
+            for record in self._records.values():
+                if record.owner in busy:
+                    record.touched = now
             old = [record for record in self._records.values() if record.touched < limit]
             for record in old:
                 self._drop(record)

@@ -102,6 +102,11 @@ class Worker:
         job = self._last.get(owner)
         return job if job is not None and not job.finished else None
 
+    def busy(self) -> set[str]:
+        """Visitors with a job that waits or runs."""
+        with self._changed:
+            return {owner for owner, job in self._last.items() if not job.finished}
+
     def find(self, owner: str, job: object) -> Job:
         """The visitor's last job by its id; InputError for any other."""
         found = self._last.get(owner)

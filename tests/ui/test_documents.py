@@ -117,6 +117,16 @@ def test_after_its_time_nothing_is_left(store: Store, clock: Clock, tmp_path: Pa
     assert store.sweep() == 1 and list(tmp_path.iterdir()) == []
 
 
+def test_who_waits_for_a_run_keeps_their_documents(store: Store, clock: Clock) -> None:
+    """A queue may be longer than a document's time."""
+    record, other = (store.create(name, State(doc=small()), "One") for name in ("anna", "bob"))
+    clock.now += 5 * 3600
+    assert store.sweep(busy={"anna"}) == 1
+    assert store.get("anna", record.id) is record
+    with pytest.raises(InputError, match="no such document"):
+        store.get("bob", other.id)
+
+
 def test_a_removed_document_is_not_written_again(store: Store, tmp_path: Path) -> None:
     record = store.create("anna", State(doc=small()), "One")
     store.close_document("anna", record.id)

@@ -47,7 +47,7 @@ def test_one_after_the_other_with_positions(worker: Worker) -> None:
     jobs = [worker.submit(Job(owner="0", task="t", work=works[0]))]
     assert works[0].started.wait(5)
     jobs += [worker.submit(Job(owner=str(n), task="t", work=works[n])) for n in (1, 2)]
-    assert [worker.snapshot(job)["position"] for job in jobs] == [0, 1, 2]
+    assert [worker.snapshot(job)["position"] for job in jobs] == [0, 1, 2] and worker.busy() == {"0", "1", "2"}
     with pytest.raises(InputError, match="Too many"):
         worker.submit(Job(owner="4", task="t", work=Slow()))
     with pytest.raises(InputError, match="under way"):
@@ -55,7 +55,7 @@ def test_one_after_the_other_with_positions(worker: Worker) -> None:
     works[0].release.set()
     assert wait(jobs[0]).status == "done" and jobs[0].document == "document"
     assert works[1].started.wait(5)
-    assert [worker.snapshot(job)["position"] for job in jobs[1:]] == [0, 1]
+    assert [worker.snapshot(job)["position"] for job in jobs[1:]] == [0, 1] and worker.busy() == {"1", "2"}
     for work in works:
         work.release.set()
     assert wait(jobs[2]).status == "done"
