@@ -131,7 +131,15 @@ def _joined() -> Iterator[Any]:
     from accelerate.utils import broadcast_object_list
 
     # Words alone are exchanged, so that no rank needs to wake its accelerator: its worker does.
-    state = PartialState(cpu=True, timeout=timedelta(hours=24))
+    patience = timedelta(hours=24)
+    if restart := os.environ.get("TORCHELASTIC_RESTART_COUNT"):
+        # The launcher's store outlives a group that it starts again, the addresses of the dead ranks included.
+        import torch.distributed as dist
+
+        store, rank, size = next(dist.rendezvous("env://", timeout=patience))
+        own = dist.PrefixStore(f"acetate/{restart}", store)
+        dist.init_process_group("gloo", store=own, rank=rank, world_size=size, timeout=patience)
+    state = PartialState(cpu=True, timeout=patience)
     try:
         yield broadcast_object_list
     finally:

@@ -72,7 +72,7 @@ def test_8_bits_are_close_and_say_so(plain: dict[str, np.ndarray]) -> None:
     found = layers(pipeline, true_cfg_scale=2.0)
     stored = {p.dtype for p in pipeline.transformer.transformer_blocks[0].attn.parameters()}
     assert torch.float8_e4m3fn in stored and pipeline.transformer.img_in.weight.dtype == torch.float32
-    assert 0 < np.abs(found - plain["float32"]).mean() < 0.02
+    assert 0 < np.abs(found - plain["float32"]).mean() < 0.04
     assert means.loss("float32") > 0
 
 
