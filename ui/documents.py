@@ -263,7 +263,7 @@ class Store:
             record.save()
 
     def sweep(self, busy: Collection[str] = ()) -> int:
-        """Remove the documents whose time has come; how many. Visitors who are ``busy``, whose runs wait or run, use theirs."""
+        """Remove the documents whose time has come; how many. ``busy``: visitors whose runs wait or run."""
         now = self._clock()
         limit = now - 3600 * self._settings.hours
         with self._lock:
