@@ -27,8 +27,8 @@ CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 MOST_BYTES = 400_000
 WAIT_MS = 600_000
-STEPS = 400
-"""So many that a run outlasts the taking of its picture on any machine."""
+STEPS, LATE = 1000, 40
+"""So many that a run outlasts the taking of its picture on any machine; and the step from which on it may be taken."""
 PREVIEWED = """(step) => {
   window.seen ??= new Set();
   const last = acetate.job?.preview.at(-1), shown = [...document.querySelectorAll('.live img')];
@@ -78,7 +78,7 @@ def taken(page: Any) -> bytes:
     data = bytes(page.screenshot())
     if running:
         if page.evaluate("acetate.job === null || document.querySelector('.live').hidden"):
-            raise RuntimeError("the run ended before its picture was taken: raise STEPS")
+            raise RuntimeError("the run ended before its picture was taken: is the machine that busy?")
         page.keyboard.press("Escape")
         page.wait_for_function("acetate.job === null")
     return data
@@ -135,7 +135,7 @@ def generating(page: Any) -> None:
     page.get_by_role("spinbutton", name="Steps").fill(str(STEPS))
     page.locator(".advanced summary").click()
     page.get_by_role("button", name="Take apart").click()
-    page.wait_for_function(PREVIEWED, arg=STEPS // 10)
+    page.wait_for_function(PREVIEWED, arg=LATE)
 
 
 def regions(page: Any) -> None:
