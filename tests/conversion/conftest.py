@@ -129,6 +129,6 @@ def tools() -> Any:
         qwen=make_qwen,
         kl=make_kl,
         qwen_vae=make_qwen_vae,
-        equal=assert_equal,
+        assert_equal=assert_equal,
         converted=converted,
     )

@@ -56,7 +56,7 @@ def test_layerdiffuse_in_one_file_and_in_two(
     assert parts.offset_scale == 300 and parts.latent_channels == 16
     arguments = ("--with", encoder, "--with", vae, "--to", "transparent-vae")
     assert run(monkeypatch, decoder, tmp_path / "one.safetensors", *arguments) == 0
-    tools.equal(load_file(tmp_path / "one.safetensors"), state)
+    tools.assert_equal(load_file(tmp_path / "one.safetensors"), state)
     assert read_layerdiffuse(tmp_path / "one.safetensors", None, None).encoder is not None
 
 
@@ -89,7 +89,7 @@ def test_single_file_to_a_folder_that_diffusers_loads(
     assert run(monkeypatch, single, tmp_path / "sharded", *arguments, *config) == 0
     assert len(list((tmp_path / "sharded").glob("*-of-*.safetensors"))) > 3
     again = FluxTransformer2DModel.from_pretrained(str(tmp_path / "sharded"), local_files_only=True)
-    tools.equal(again.state_dict(), model.state_dict())
+    tools.assert_equal(again.state_dict(), model.state_dict())
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".acetate")]
 
 
@@ -117,8 +117,8 @@ def test_one_part_of_a_file_of_several(tmp_path: Path, tools: Any) -> None:
     both = {**flux, **vae, "text_encoders.clip_l.x": torch.zeros(1)}
     with pytest.raises(InputError, match=r"two things: .*--part transformer"):
         describe_checkpoint(TensorSource(both))
-    tools.equal(tools.converted(both, "diffusers", tmp_path, part="transformer"), tools.flux().state_dict())
-    tools.equal(tools.converted(both, "diffusers", tmp_path, part="vae"), tools.kl().state_dict())
+    tools.assert_equal(tools.converted(both, "diffusers", tmp_path, part="transformer"), tools.flux().state_dict())
+    tools.assert_equal(tools.converted(both, "diffusers", tmp_path, part="vae"), tools.kl().state_dict())
     with pytest.raises(InputError, match="holds no vae"):
         describe_checkpoint(TensorSource(flux), part="vae")
 
@@ -210,7 +210,7 @@ def test_hostile_and_broken_inputs_are_one_sentence(
     assert "folder is for diffusers' layout" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists() and (tmp_path / "old.safetensors").read_bytes() == b"kept"
     assert run(monkeypatch, "good.safetensors", "old.safetensors", "--to", "diffusers", "--replace") == 0
-    tools.equal(load_file(tmp_path / "old.safetensors"), tools.flux().state_dict())
+    tools.assert_equal(load_file(tmp_path / "old.safetensors"), tools.flux().state_dict())
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".acetate")]
 
 

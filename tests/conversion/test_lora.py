@@ -105,7 +105,7 @@ def test_from_kohya_and_back(start: str, through: str, tmp_path: Path, tools: An
     there = tools.converted(state, through, tmp_path)
     for name, change in deltas(there, through).items():
         torch.testing.assert_close(change, deltas(state, "kohya")[name], rtol=1e-12, atol=1e-12)
-    tools.equal(tools.converted(there, "kohya", tmp_path / "back"), state)
+    tools.assert_equal(tools.converted(there, "kohya", tmp_path / "back"), state)
 
 
 @pytest.mark.parametrize("zero", [False, True])
@@ -118,14 +118,14 @@ def test_from_diffusers_and_back(
     there = tools.converted(state, through, tmp_path)
     for name, change in deltas(there, through).items():
         torch.testing.assert_close(change, deltas(state, "diffusers")[name], rtol=1e-12, atol=1e-12)
-    tools.equal(tools.converted(there, "diffusers", tmp_path / "back"), state)
+    tools.assert_equal(tools.converted(there, "diffusers", tmp_path / "back"), state)
 
 
 def test_peft_takes_what_needs_no_alpha(tmp_path: Path, tools: Any) -> None:
     state = diffusers_flux(None)
     there = tools.converted(state, "peft", tmp_path)
     assert all(key.startswith("base_model.model.") for key in there)
-    tools.equal(tools.converted(there, "diffusers", tmp_path / "back"), state)
+    tools.assert_equal(tools.converted(there, "diffusers", tmp_path / "back"), state)
     with pytest.raises(InputError, match=r"adapter_config\.json"):
         tools.converted(diffusers_flux(8.0), "peft", tmp_path)
 
@@ -138,7 +138,7 @@ def test_blocks_on_the_diagonal_come_apart_as_diffusers_takes_them_apart(tmp_pat
     theirs = _convert_kohya_flux_lora_to_diffusers(
         {key: value.clone() for key, value in fused.items() if "double_blocks" in key}
     )
-    tools.equal(ours, theirs)
+    tools.assert_equal(ours, theirs)
 
 
 def real_single_block(alpha: float) -> State:
@@ -160,7 +160,7 @@ def test_flux_as_diffusers_converts_it(through: str, tmp_path: Path, tools: Any)
     start = kohya if through == "kohya" else tools.converted(kohya, through, tmp_path / "start")
     ours = tools.converted(start, "diffusers", tmp_path)
     theirs = _convert_kohya_flux_lora_to_diffusers({key: value.clone() for key, value in start.items()})
-    tools.equal({key: value for key, value in ours.items() if not key.endswith(".alpha")}, theirs)
+    tools.assert_equal({key: value for key, value in ours.items() if not key.endswith(".alpha")}, theirs)
 
 
 def test_outside_of_the_blocks_as_diffusers_converts_it(tmp_path: Path, tools: Any) -> None:
@@ -170,7 +170,7 @@ def test_outside_of_the_blocks_as_diffusers_converts_it(tmp_path: Path, tools: A
     theirs = _convert_kohya_flux_lora_to_diffusers({key: value.clone() for key, value in kohya.items()})
     assert "norm_out.linear.lora_B.weight" in theirs and len(theirs) == 20
     expected = {f"transformer.{key}": value for key, value in theirs.items()}
-    tools.equal({key: one for key, one in ours.items() if not key.endswith(".alpha")}, expected)
+    tools.assert_equal({key: one for key, one in ours.items() if not key.endswith(".alpha")}, expected)
     assert not torch.equal(
         ours["transformer.norm_out.linear.lora_B.weight"],
         kohya["lora_unet_final_layer_adaLN_modulation_1.lora_up.weight"],
@@ -231,7 +231,7 @@ def test_qwen_between_all_spellings(start: str, tmp_path: Path, tools: Any) -> N
     for through in LORA_LAYOUTS:
         if through != "peft" or start == "peft":
             there = tools.converted(state, through, tmp_path / through)
-            tools.equal(tools.converted(there, start, tmp_path / "back"), state)
+            tools.assert_equal(tools.converted(there, start, tmp_path / "back"), state)
 
 
 def test_qwen_as_diffusers_converts_it(tmp_path: Path, tools: Any) -> None:
@@ -242,7 +242,7 @@ def test_qwen_as_diffusers_converts_it(tmp_path: Path, tools: Any) -> None:
         theirs = _convert_non_diffusers_qwen_lora_to_diffusers(
             {key: one.clone() for key, one in state.items()}
         )
-        tools.equal({key: one for key, one in ours.items() if not key.endswith(".alpha")}, theirs)
+        tools.assert_equal({key: one for key, one in ours.items() if not key.endswith(".alpha")}, theirs)
 
 
 def test_alphas_of_metadata_and_of_peft_settings_are_not_lost(tmp_path: Path, tools: Any) -> None:
@@ -262,7 +262,7 @@ def test_alphas_of_metadata_and_of_peft_settings_are_not_lost(tmp_path: Path, to
     assert kohya["lora_unet_double_blocks_1_img_attn_proj.alpha"].item() == 16
     assert kohya["lora_unet_double_blocks_0_img_attn_qkv.alpha"].item() == 48  # three times the rank
     back = tools.converted(kohya, "diffusers", tmp_path / "back", metadata)
-    tools.equal(back, state)
+    tools.assert_equal(back, state)
 
     (tmp_path / "peft").mkdir()
     (tmp_path / "peft" / "adapter_config.json").write_text(json.dumps(settings))
@@ -270,7 +270,7 @@ def test_alphas_of_metadata_and_of_peft_settings_are_not_lost(tmp_path: Path, to
     save_file(named, tmp_path / "peft" / "adapter_model.safetensors")
     plan = convert_checkpoint(open_checkpoint(tmp_path / "peft"), "diffusers")
     assert json.loads(plan.metadata["lora_adapter_metadata"])["transformer.lora_alpha"] == 16
-    tools.equal(tools.converted(named, "kohya", tmp_path / "peft"), kohya)
+    tools.assert_equal(tools.converted(named, "kohya", tmp_path / "peft"), kohya)
 
 
 def drop(name: str) -> Any:
@@ -336,4 +336,4 @@ def test_a_lora_that_does_not_tell_its_model_asks(tmp_path: Path, tools: Any) ->
     assert sorted(there) == [
         f"lora_unet_double_blocks_0_img_attn_qkv.lora_{half}.weight" for half in ("down", "up")
     ]
-    tools.equal(tools.converted(there, "diffusers", tmp_path / "back"), state)
+    tools.assert_equal(tools.converted(there, "diffusers", tmp_path / "back"), state)

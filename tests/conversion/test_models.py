@@ -48,7 +48,7 @@ def test_round_trips_are_exact(case: str, dtype: torch.dtype, tmp_path: Path, to
     state = {key: value.to(dtype) for key, value in getattr(tools, kind)(**settings).state_dict().items()}
     for layout in layouts:
         there = tools.converted(state, layout, tmp_path / layout)
-        tools.equal(tools.converted(there, "diffusers", tmp_path / f"{layout}-back"), state)
+        tools.assert_equal(tools.converted(there, "diffusers", tmp_path / f"{layout}-back"), state)
         assert sum(map(torch.numel, there.values())) == sum(map(torch.numel, state.values()))
 
 
@@ -56,7 +56,7 @@ def test_layouts_of_one_style_reach_each_other(tmp_path: Path, tools: Any) -> No
     bfl = tools.converted(tools.flux().state_dict(), "bfl", tmp_path)
     comfy = tools.converted(bfl, "comfy", tmp_path / "comfy")
     assert {f"model.diffusion_model.{key}" for key in bfl} == set(comfy)
-    tools.equal(tools.converted(comfy, "bfl", tmp_path / "bfl"), bfl)
+    tools.assert_equal(tools.converted(comfy, "bfl", tmp_path / "bfl"), bfl)
 
 
 def qwen_inputs() -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_flux_as_diffusers_converts_it(tmp_path: Path, tools: Any) -> None:
     for prefix in ("", "model.diffusion_model."):
         named = {prefix + key: value for key, value in state.items()}
         ours = tools.converted(named, "diffusers", tmp_path / "ours")
-        tools.equal(ours, convert_flux_transformer_checkpoint_to_diffusers(dict(named)))
+        tools.assert_equal(ours, convert_flux_transformer_checkpoint_to_diffusers(dict(named)))
 
 
 @pytest.mark.parametrize(("kind", "layout"), [("kl", "original"), ("qwen", "diffusers")])
@@ -113,7 +113,7 @@ def test_from_single_file_reads_what_we_write(kind: str, layout: str, tmp_path: 
     read = type(model).from_single_file(
         str(tmp_path / "out.safetensors"), config=str(tmp_path / "config"), local_files_only=True
     )
-    tools.equal(read.state_dict(), model.state_dict())
+    tools.assert_equal(read.state_dict(), model.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_picture_vaes_as_diffusers_converts_them(
     vae = tools.kl(**settings)
     for layout in ("original", "comfy", "ldm"):
         theirs = tools.converted(vae.state_dict(), layout, tmp_path / layout)
-        tools.equal(convert_ldm_vae_checkpoint(dict(theirs), vae.config), vae.state_dict())
+        tools.assert_equal(convert_ldm_vae_checkpoint(dict(theirs), vae.config), vae.state_dict())
 
 
 def test_qwen_vae_as_diffusers_converts_wans(tmp_path: Path, tools: Any) -> None:
     vae = tools.qwen_vae()
     theirs = tools.converted(vae.state_dict(), "original", tmp_path)
-    tools.equal(convert_wan_vae_to_diffusers(dict(theirs)), vae.state_dict())
+    tools.assert_equal(convert_wan_vae_to_diffusers(dict(theirs)), vae.state_dict())
 
 
 class Headers:

@@ -64,7 +64,7 @@ def test_students_take_their_places(tmp_path: Path, tools: Any) -> None:
         for key in (one for one in source if one.startswith(start)):
             assert torch.equal(pruned[f"transformer_blocks.{place}.{key.removeprefix(start)}"], source[key])
     taken = tools.converted(pruned, "student", tmp_path / "taken", pruning=DEPTH)
-    tools.equal(taken, student)
+    tools.assert_equal(taken, student)
 
 
 @torch.no_grad()
@@ -98,9 +98,9 @@ def test_numbers_both_ways(tmp_path: Path, tools: Any) -> None:
     pruned = tools.converted(teacher, "pruned", tmp_path, beside=(TensorSource(student),), pruning=DEPTH)
     numbered = tools.converted(pruned, "numbered", tmp_path / "n", pruning=DEPTH)
     assert {int(key.split(".")[1]) for key in numbered if key.startswith("transformer_blocks.")} == set(KEPT)
-    tools.equal(tools.converted(numbered, "pruned", tmp_path / "p", pruning=DEPTH), pruned)
+    tools.assert_equal(tools.converted(numbered, "pruned", tmp_path / "p", pruning=DEPTH), pruned)
     comfy = tools.converted(numbered, "comfy", tmp_path / "c")
-    tools.equal(tools.converted(comfy, "diffusers", tmp_path / "d"), numbered)
+    tools.assert_equal(tools.converted(comfy, "diffusers", tmp_path / "d"), numbered)
     removed = Pruning(intervals=DEPTH.intervals, removed=(0, 5))
     fewer = tools.converted(
         teacher, "pruned", tmp_path / "f", beside=(TensorSource(student),), pruning=removed
@@ -132,9 +132,9 @@ def test_width_pruning_puts_projections_in_place(tmp_path: Path, tools: Any) -> 
     assert torch.equal(plain["txt_mlp.net.2.weight"], teacher["transformer_blocks.3.txt_mlp.net.2.weight"])
     # The pruned layout is known by itself, and travels like any other.
     comfy = tools.converted(pruned, "comfy", tmp_path / "comfy")
-    tools.equal(tools.converted(comfy, "diffusers", tmp_path / "back"), pruned)
+    tools.assert_equal(tools.converted(comfy, "diffusers", tmp_path / "back"), pruned)
     numbered = tools.converted(pruned, "numbered", tmp_path / "numbered", pruning=WIDTH)
-    tools.equal(tools.converted(numbered, "pruned", tmp_path / "again", pruning=WIDTH), pruned)
+    tools.assert_equal(tools.converted(numbered, "pruned", tmp_path / "again", pruning=WIDTH), pruned)
 
 
 def test_the_folder_tells_which_blocks_were_changed(tmp_path: Path, tools: Any) -> None:

@@ -24,7 +24,7 @@ def error(doc: LayeredImage, target: np.ndarray) -> int:
     return int(difference.max())
 
 
-def check(doc: LayeredImage, target: np.ndarray) -> tuple[LayeredImage, RecomposeReport]:
+def assert_recomposes(doc: LayeredImage, target: np.ndarray) -> tuple[LayeredImage, RecomposeReport]:
     result, report = recompose(doc, target)
     assert error(result, target) <= 1
     unit = 255 / np.iinfo(target.dtype).max
@@ -50,7 +50,7 @@ def test_any_normal_stack_any_picture(
     if opaque:
         target[..., 3] = np.iinfo(target.dtype).max
     doc = LayeredImage(width=width, height=height, layers=layers, depth=depth)  # type: ignore[arg-type]
-    result, report = check(doc, target)
+    result, report = assert_recomposes(doc, target)
     assert report.forced_pixels == 0, "an all-normal stack needs no force"
     assert error(result, target) == 0 or depth == 16
     assert len(result.layers) == count
@@ -63,7 +63,7 @@ def test_any_document_any_picture(seed: int, modes: bool, transparent: bool) -> 
     target = random_pixels(np.random.default_rng(seed), 9, 9)
     if not transparent:
         target[..., 3] = 255
-    check(doc, target)
+    assert_recomposes(doc, target)
 
 
 def _scene(rng: np.random.Generator, size: int = 40) -> LayeredImage:
@@ -96,7 +96,7 @@ def test_only_wrong_pixels_change_and_the_hidden_plate_never() -> None:
     target = flatten_array(doc)
     target[18:22, 18:22, 0] = 77  # on the disc
     target[38, 2] = (1, 2, 3, 255)  # on the bare plate
-    result, report = check(doc, target)
+    result, report = assert_recomposes(doc, target)
     assert result.layers[0].id == doc.layers[0].id
     before, after = doc.leaves(), result.leaves()
     changed = [np.argwhere((a.pixels != b.pixels).any(axis=2)) for a, b in zip(before, after, strict=True)]
@@ -136,7 +136,7 @@ def test_opaque_picture_over_a_thin_plate_makes_the_plate_opaque() -> None:
     plate[..., 3] = 240
     thin = doc.with_layers((doc.layers[0].replace(pixels=plate), *doc.layers[1:]))
     target = flatten_array(doc)
-    result, report = check(thin, target)
+    result, report = assert_recomposes(thin, target)
     shown = flatten_array(thin)[..., 3] < 255
     assert (result.leaves()[0].pixels[..., 3][shown] == 255).all()
     np.testing.assert_array_equal(result.leaves()[1].pixels[..., 3], doc.leaves()[1].pixels[..., 3])
@@ -146,7 +146,7 @@ def test_opaque_picture_over_a_thin_plate_makes_the_plate_opaque() -> None:
 def test_a_hole_is_filled_by_the_lowest_layer_even_outside_its_box() -> None:
     layer = Layer(pixels=np.full((4, 4, 4), 255, np.uint8), offset=(2, 2), name="small")
     target = np.full((10, 12, 4), (10, 20, 30, 255), np.uint8)
-    result, report = check(LayeredImage(width=12, height=10, layers=(layer,)), target)
+    result, report = assert_recomposes(LayeredImage(width=12, height=10, layers=(layer,)), target)
     assert len(result.layers) == 1 and result.leaves()[0].box == (0, 0, 12, 10)
     assert report.forced_pixels == 0
 
@@ -155,10 +155,10 @@ def test_transparent_picture_thins_all_layers_alike() -> None:
     doc = _scene(np.random.default_rng(4))
     target = flatten_array(doc)
     target[..., 3] = 100
-    result, report = check(doc, target)
+    result, report = assert_recomposes(doc, target)
     assert report.forced_pixels == 0
     target[..., 3] = 0
-    empty, _ = check(doc, target)
+    empty, _ = assert_recomposes(doc, target)
     assert not flatten_array(empty)[..., 3].any()
     assert error(result, np.where(target[..., 3:] == 0, 0, target)) > 0
 
@@ -186,7 +186,7 @@ def test_opacities_and_masks_are_taken_as_they_are_saved() -> None:
     )
     target = random_pixels(rng, 12, 12)
     target[..., 3] = 255
-    result, _ = check(LayeredImage(width=12, height=12, layers=layers), target)
+    result, _ = assert_recomposes(LayeredImage(width=12, height=12, layers=layers), target)
     for _, node in result.walk():
         assert node.opacity * 255 == pytest.approx(round(node.opacity * 255), abs=1e-9)
         assert node.mask is None or node.mask.pixels.dtype == np.uint8
@@ -199,7 +199,7 @@ def test_blend_modes_are_solved_before_anything_is_forced() -> None:
     target = flatten_array(doc).astype(int)
     noise = np.random.default_rng(8).integers(-9, 10, (*target.shape[:2], 3))
     target[..., :3] = np.clip(target[..., :3] + noise, 5, 190)
-    result, report = check(doc, target.astype(np.uint8))
+    result, report = assert_recomposes(doc, target.astype(np.uint8))
     assert report.forced_pixels == 0
     assert [node.name for node in result.layers] == ["plate", "disc", "veil"]
 
@@ -219,7 +219,7 @@ def test_residual_layer_only_where_nothing_else_helps() -> None:
     )
     target[2:4, 3] = (90, 120, 33, 255)
     doc = LayeredImage(width=6, height=6, layers=(plate.replace(pixels=black), subtract, hidden))
-    result, report = check(doc, target)
+    result, report = assert_recomposes(doc, target)
     assert report.forced_pixels == 2
     assert result.layers[-1].name == "Residual" and result.layers[-1].box == (3, 2, 4, 4)
     assert result.layers[2] is hidden
@@ -227,9 +227,9 @@ def test_residual_layer_only_where_nothing_else_helps() -> None:
 
 def test_empty_documents_and_single_pixels() -> None:
     target = np.full((1, 1, 4), (3, 2, 1, 255), np.uint8)
-    result, _ = check(LayeredImage(width=1, height=1, layers=()), target)
+    result, _ = assert_recomposes(LayeredImage(width=1, height=1, layers=()), target)
     assert result.layers[0].name == "Residual"
-    check(LayeredImage(width=1, height=1, layers=(Layer(pixels=np.zeros((1, 1, 4), np.uint8)),)), target)
+    assert_recomposes(LayeredImage(width=1, height=1, layers=(Layer(pixels=np.zeros((1, 1, 4), np.uint8)),)), target)
 
 
 def test_pictures_of_every_kind() -> None:

@@ -34,7 +34,7 @@ def whole(kind: str) -> bytes:
         return doc.save(Path(folder) / f"a.{kind.removesuffix('16')}").read_bytes()
 
 
-def document_or_sentence(data: bytes) -> None:
+def assert_document_or_sentence(data: bytes) -> None:
     try:
         doc = open_stream(io.BytesIO(data), "fuzzed", None, SMALL)
     except InputError as error:
@@ -65,7 +65,7 @@ relaxed = settings(
 @given(share=st.floats(0, 1))
 def test_truncated(kind: str, share: float) -> None:
     data = whole(kind)
-    document_or_sentence(data[: max(1, int(len(data) * share))])
+    assert_document_or_sentence(data[: max(1, int(len(data) * share))])
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -80,7 +80,7 @@ def test_flipped(kind: str, flips: list[tuple[float, int]], front: bool) -> None
     reach = min(len(data), 3000) if front else len(data)  # headers and records lie in front
     for place, change in flips:
         data[min(int(place * reach), len(data) - 1)] ^= change
-    document_or_sentence(bytes(data))
+    assert_document_or_sentence(bytes(data))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -91,7 +91,7 @@ def test_spliced(kind: str, place: float, middle: bytes, cut: int) -> None:
     data = whole(kind)
     at = int(place * len(data))
     spliced = data[:at] + middle + data[at + cut :]
-    document_or_sentence(spliced or b"x")
+    assert_document_or_sentence(spliced or b"x")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -101,4 +101,4 @@ def test_spliced(kind: str, place: float, middle: bytes, cut: int) -> None:
     tail=st.binary(min_size=1, max_size=200),
 )
 def test_noise_behind_a_signature(head: bytes, tail: bytes) -> None:
-    document_or_sentence(head + tail)
+    assert_document_or_sentence(head + tail)
