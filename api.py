@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
-from .fitting import Memory
+from .fitting import Memory, Quantise
 from .layers.composite import to_float
 from .layers.document import Box, LayeredImage
 from .layers.edit import drop_empty, trim
@@ -60,6 +60,8 @@ def decompose(
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
     memory: Memory | None = None,
+    transformer: str | os.PathLike[str] | None = None,
+    quantise: Quantise | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -83,6 +85,9 @@ def decompose(
     ``modulation_table``: a third of the transformer's weights stays in its files, with the same results.
     ``memory``: "auto", or 8, 12, 16, 24, 48 or 80 (GB): the model is held so that it fits, by the mildest means
     (docs/memory.md), or the call is refused with numbers; None loads everything. The plan is in the report.
+    ``quantise``: "float8", "int8" or "nf4" (bitsandbytes): the linear layers of the transformer's blocks are kept
+    in fewer bits, which changes results (docs/memory.md). ``transformer``: a GGUF file with the transformer's weights, in
+    the place of the model's own. Either is planned for what is free where ``memory`` names nothing else.
     ``size`` "native" gives a document of the picture's own size whose flattened pixels equal the picture within 1/255;
     "model" one at the size the model works at, equal to the picture scaled to that size. Layers above the background are
     cut to their visible pixels.
@@ -99,6 +104,8 @@ def decompose(
         loras=loras,
         modulation_table=modulation_table,
         memory=memory,
+        transformer=transformer,
+        quantise=quantise,
         on_progress=on_progress,
         on_step=on_step,
         cancel=cancel,
@@ -152,6 +159,8 @@ def generate(
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
     memory: Memory | None = None,
+    transformer: str | os.PathLike[str] | None = None,
+    quantise: Quantise | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -161,7 +170,7 @@ def generate(
     ``layer_prompts`` and ``boxes`` (pixels, half-open, None for the whole canvas) describe the layers above the
     background, bottom to top; ``layers`` defaults to one more than there are of them, or 3. ``size``: (width, height)
     in pixels, at most 4096 each, by default the model's own. ``steps``, ``seed``, ``loras``, ``modulation_table`` and
-    ``memory`` as for :func:`decompose`.
+    ``memory``, ``transformer`` and ``quantise`` as for :func:`decompose`.
 
     FLUX makes a layer for every box (ART), on a canvas whose sides are multiples of 16: its boxes have no words of their
     own, and it needs ART's region decoder or a VAE of 4 channels, in its folder or as ``transparency``, a file or folder.
@@ -183,6 +192,8 @@ def generate(
         loras=loras,
         modulation_table=modulation_table,
         memory=memory,
+        transformer=transformer,
+        quantise=quantise,
         transparency=transparency,
         on_progress=on_progress,
         on_step=on_step,

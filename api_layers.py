@@ -15,7 +15,7 @@ import numpy as np
 
 from .api import PictureLike, check_size, matched, picture_from, visible_picture
 from .errors import InputError
-from .fitting import Memory
+from .fitting import Memory, Quantise
 from .layers.composite import to_float
 from .layers.document import Box, Group, Layer, LayeredImage
 from .layers.edit import trim
@@ -45,6 +45,8 @@ def complete(
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
     memory: Memory | None = None,
+    transformer: str | os.PathLike[str] | None = None,
+    quantise: Quantise | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -59,7 +61,7 @@ def complete(
     ``prompt`` and ``box`` (canvas pixels, half-open) describe what is made: one, or a list with one entry per missing layer,
     bottom to top. ``scene``: the whole picture in words. The model sees the given layers at its own size; what it makes is
     brought to the canvas' size and, above the bottom, cut to its visible pixels. ``steps``, ``seed``, ``loras``,
-    ``modulation_table`` and ``memory`` as for :func:`acetate.decompose`.
+    ``modulation_table``, ``memory``, ``transformer`` and ``quantise`` as for :func:`acetate.decompose`.
 
     ``document.metadata["report"]`` holds what was done; its ``recomposition`` is None. Raises InputError for what cannot
     be done as asked, Cancelled when ``cancel`` is set.
@@ -72,6 +74,8 @@ def complete(
         loras=loras,
         modulation_table=modulation_table,
         memory=memory,
+        transformer=transformer,
+        quantise=quantise,
         on_progress=on_progress,
         on_step=on_step,
         cancel=cancel,
@@ -136,15 +140,18 @@ def extract(
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
     memory: Memory | None = None,
+    transformer: str | os.PathLike[str] | None = None,
+    quantise: Quantise | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> LayeredImage:
     """Lift an object out of a picture: a document of the background without it, and the object with its shadow.
 
-    ``image``, ``size``, ``steps``, ``seed``, ``loras``, ``modulation_table`` and ``memory`` as for
-    :func:`acetate.decompose`; the two layers add up to the picture in the same way. The object is where ``mask`` is white
-    (of the picture's size; black or transparent elsewhere), or inside ``box`` (pixels, half-open); one of the two is needed.
+    ``image``, ``size``, ``steps``, ``seed``, ``loras``, ``modulation_table``, ``memory``, ``transformer`` and ``quantise``
+    as for :func:`acetate.decompose`; the two layers add up to the picture in the same way. The object is where ``mask`` is
+    white (of the picture's size; black or transparent elsewhere), or inside ``box`` (pixels, half-open); one of the two is
+    needed.
     Neither has to be tight, and what the object casts need not be marked.
 
     ``document.metadata["report"]`` as for ``decompose``. Raises InputError for what cannot be done as asked, Cancelled when
@@ -158,6 +165,8 @@ def extract(
         loras=loras,
         modulation_table=modulation_table,
         memory=memory,
+        transformer=transformer,
+        quantise=quantise,
         on_progress=on_progress,
         on_step=on_step,
         cancel=cancel,
@@ -189,6 +198,8 @@ def transparent(
     loras: Iterable[LoraLike] | LoraLike = (),
     modulation_table: bool = False,
     memory: Memory | None = None,
+    transformer: str | os.PathLike[str] | None = None,
+    quantise: Quantise | None = None,
     on_progress: OnProgress | None = None,
     on_step: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
@@ -199,8 +210,8 @@ def transparent(
     0.8. ``guidance``: how closely the words are followed; what FLUX.1 dev is told, from 0, or the scale of the negative
     branch on Qwen, from 1, none; at most 100.
     ``size``: (width, height) in pixels, at most 4096 each, on FLUX multiples of 16; by default the model's own, with the
-    aspect of ``image``. ``steps``, ``seed``, ``loras``, ``modulation_table`` and ``memory`` as for
-    :func:`acetate.decompose`.
+    aspect of ``image``. ``steps``, ``seed``, ``loras``, ``modulation_table``, ``memory``, ``transformer`` and ``quantise``
+    as for :func:`acetate.decompose`.
 
     FLUX needs LayerDiffuse's TransparentVAE or a VAE of 4 channels, in its folder or as ``transparency``, a file or folder.
 
@@ -218,6 +229,8 @@ def transparent(
         loras=loras,
         modulation_table=modulation_table,
         memory=memory,
+        transformer=transformer,
+        quantise=quantise,
         transparency=transparency,
         on_progress=on_progress,
         on_step=on_step,

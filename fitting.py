@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("acetate.memory")
 
 Memory = Literal["auto", 8, 12, 16, 24, 48, 80] | str | int
+Quantise = Literal["float8", "int8", "nf4"] | str
 RESOLUTION, MULTIPLE, STEPS = 640, 32, 50  # of Qwen-Image-Layered, for folders that name none
 # FLUX's pipelines have these: steps and branches of a task, and steps of schnell.
 FLUX_STEPS, FLUX_BRANCHES, FAST_STEPS = (
@@ -138,7 +139,10 @@ def plan_call(
     options: ModelOptions | None = None,
 ) -> Plan | None:
     """The plan of one call of the API on this machine, None where none is asked for. It is told to whoever listens to the
-    logger "acetate.memory", before anything is loaded. ``options``: what the user adds to the model, which counts."""
+    logger "acetate.memory", before anything is loaded. ``options``: what the user adds to the model, which counts; weights
+    in few bits are planned for what is free where no ``memory`` is named."""
+    if memory is None and options is not None and options.few_bits:
+        memory = "auto"
     if memory is None:
         return None
     parse_memory(memory)
@@ -146,7 +150,8 @@ def plan_call(
     from .session import device_name
 
     model = model_inventory(entry, call.task, options)
-    found = plan_here(model, memory, call.work(model, stored), device_name())
+    storage = None if options is None else options.quantise
+    found = plan_here(model, memory, call.work(model, stored), device_name(), storage)
     logger.info("%s", "\n".join(lines(found.as_dict())))
     return found
 
@@ -156,9 +161,9 @@ def model_inventory(entry: ModelEntry, task: str, options: ModelOptions | None =
     count."""
     from .models.folder import fingerprint
 
-    alpha = None if options is None else options.transparency
-    contents = tuple(None if path is None else fingerprint(path) for path in (entry.path, alpha))
-    model = _inventory(entry, task, alpha, contents)
+    alpha, file = (None, None) if options is None else (options.transparency, options.transformer)
+    contents = tuple(None if path is None else fingerprint(path) for path in (entry.path, alpha, file))
+    model = _inventory(entry, task, alpha, file, contents)
     loras = () if options is None else options.loras
     if not loras:
         return model
@@ -168,14 +173,14 @@ def model_inventory(entry: ModelEntry, task: str, options: ModelOptions | None =
     return replace(model, adapters=size, adapts_modulation=modulation)
 
 
-def plan_here(model: Inventory, memory: Memory, work: Work, device: str) -> Plan:
-    """The plan of ``work`` on this machine. Raises InputError for an unknown preset, where nothing fits, and where a preset
-    is more than there is."""
+def plan_here(model: Inventory, memory: Memory, work: Work, device: str, storage: str | None = None) -> Plan:
+    """The plan of ``work`` on this machine. ``storage``: how the user wants blocks to be quantised. Raises InputError for an
+    unknown preset, where nothing fits, and where a preset is more than there is."""
     from .models.memory.plan import GB, plan
 
     parse_memory(memory)
     budget = _budget(str(memory), device)
-    found = plan(model, work, budget)
+    found = plan(model, work, budget, storage)
     if budget.free is not None and found.peak > budget.free:
         raise InputError(
             f"the plan for --memory {memory} takes {found.peak / GB:.1f} GB, but only {budget.free / GB:.1f} GB are free on "
@@ -184,11 +189,14 @@ def plan_here(model: Inventory, memory: Memory, work: Work, device: str) -> Plan
     return found
 
 
-def plan_elsewhere(model: Inventory, preset: int, work: Work, device: str) -> Plan:
-    """The plan for another machine, whose own memory is taken to be large enough. Raises InputError where nothing fits."""
+def plan_elsewhere(
+    model: Inventory, preset: int, work: Work, device: str, storage: str | None = None
+) -> Plan:
+    """The plan for another machine, whose own memory is taken to be large enough; ``storage`` as :func:`plan_here` has it.
+    Raises InputError where nothing fits."""
     from .models.memory.plan import GB, plan
 
-    return plan(model, work, Budget(device=device, memory=preset * GB))
+    return plan(model, work, Budget(device=device, memory=preset * GB), storage)
 
 
 @lru_cache(maxsize=8)
@@ -199,12 +207,25 @@ def _budget(memory: str, device: str) -> Budget:
 
 @lru_cache(maxsize=4)
 def _inventory(
-    entry: ModelEntry, task: str, transparency: Path | None, contents: tuple[str | None, ...]
+    entry: ModelEntry,
+    task: str,
+    transparency: Path | None,
+    file: Path | None,
+    contents: tuple[str | None, ...],
 ) -> Inventory:
     """``contents`` tells files that have changed from what was counted."""
     from .models.memory.inventory import inventory_of
 
-    return inventory_of(entry, task, transparency)
+    return inventory_of(entry, task, transparency, file)
 
 
-__all__ = ["Call", "Memory", "model_inventory", "plan_call", "plan_elsewhere", "plan_here", "work_of"]
+__all__ = [
+    "Call",
+    "Memory",
+    "Quantise",
+    "model_inventory",
+    "plan_call",
+    "plan_elsewhere",
+    "plan_here",
+    "work_of",
+]

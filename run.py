@@ -51,6 +51,8 @@ class Run:
     modulation_table: bool = False
     transparency: str | os.PathLike[str] | None = None
     memory: Memory | None = None
+    transformer: str | os.PathLike[str] | None = None
+    quantise: str | None = None
     on_progress: OnProgress | None = None
     on_step: Callable[[Progress], None] | None = None
     cancel: threading.Event | None = None
@@ -70,7 +72,11 @@ class Run:
                 f"There is no file or folder {alpha}; transparency is where FLUX takes alpha from."
             )
         return ModelOptions(
-            transparency=alpha, loras=read_loras(self.loras), modulation_table=self.modulation_table
+            transparency=alpha,
+            loras=read_loras(self.loras),
+            modulation_table=self.modulation_table,
+            transformer=gguf_path(self.transformer),
+            quantise=self.quantise,
         )
 
     @cached_property
@@ -81,7 +87,7 @@ class Run:
     @cached_property
     def _model(self) -> tuple[ModelEntry, dict[str, Any], Family]:
         self._check_before_fetching(resolve(self.model))
-        entry, stored = stored_settings(self.model)
+        entry, stored = stored_settings(self.model, transformer=self.transformer is None)
         assert entry.path is not None
         family = family_of(entry.path, stored)
         check_task(family, self.task, entry.name)
@@ -198,6 +204,16 @@ class Run:
             if phases.current != "decode":
                 phases.start("decode", steps=progress.total)
             phases.report("decode", progress.done, progress.total, None)
+
+
+def gguf_path(given: str | os.PathLike[str] | None) -> Path | None:
+    """A transformer's GGUF file as the user names it. Raises InputError where that is none."""
+    if given is None:
+        return None
+    file = Path(given).expanduser()
+    if file.suffix != ".gguf" or not file.is_file():
+        raise InputError(f"{file} is no .gguf file; transformer is one that has the transformer's weights.")
+    return file
 
 
 def check_run(steps: int | None, seed: int) -> None:

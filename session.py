@@ -45,19 +45,43 @@ _loaded: list[Any] = []
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """What a user adds to a model. ``transparency``: where FLUX takes alpha from; ``loras``: laid over the transformer while
-    a run lasts; ``modulation_table``: the modulation's weights stay in their files."""
+    a run lasts; ``modulation_table``: the modulation's weights stay in their files; ``transformer``: a GGUF file that has
+    the transformer's weights; ``quantise``: how blocks' weights are rounded while they load, "float8", "int8" or "nf4".
+    Raises InputError for what does not go together or cannot be done here."""
 
     transparency: Path | None = None
     loras: tuple[Lora, ...] = ()
     modulation_table: bool = False
+    transformer: Path | None = None
+    quantise: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.quantise is not None:
+            check_storage(self.quantise)
+        if self.transformer is not None and self.quantise is not None:
+            raise InputError(
+                f"{self.transformer.name} is quantised already; leave --quantise {self.quantise} out"
+            )
+        if self.loras and (self.transformer is not None or self.quantise is not None):
+            raise InputError(
+                f"a LoRA ({self.loras[0].path.name}) lies beside layers as they are, not beside quantised ones; leave "
+                "--lora or the quantisation out, or merge the LoRA into the model first"
+            )
+
+    @property
+    def few_bits(self) -> bool:
+        """Whether weights are in few bits, which takes a plan."""
+        return self.transformer is not None or self.quantise is not None
 
     def facts(self) -> dict[str, Any]:
         """What files store of it: names without this machine's folders, and what was in them."""
         from .models.folder import fingerprint
 
-        alpha, loras = self.transparency, self.loras
+        alpha, file, loras = self.transparency, self.transformer, self.loras
         return {
             "transparency": None if alpha is None else {"name": alpha.name, "contents": fingerprint(alpha)},
+            "transformer": None if file is None else {"name": file.name, "contents": fingerprint(file)},
+            "quantise": self.quantise,
             "loras": [
                 {"name": lora.path.name, "scale": lora.scale, "contents": fingerprint(lora.path)}
                 for lora in loras
@@ -67,11 +91,21 @@ class ModelOptions:
         }
 
 
-def stored_settings(model: str) -> tuple[ModelEntry, dict[str, Any]]:
-    """The model on this machine and what its folder says of itself, read before anything heavy is loaded."""
+def check_storage(name: str) -> None:
+    """Raises InputError for a way to quantise that there is not, or that cannot be done here."""
+    from .models.quantised.storage import STORED, check_installed
+
+    if name not in STORED:
+        raise InputError(f"quantise must be one of {', '.join(STORED)}, not {name!r}")
+    check_installed(name)
+
+
+def stored_settings(model: str, *, transformer: bool = True) -> tuple[ModelEntry, dict[str, Any]]:
+    """The model on this machine and what its folder says of itself, read before anything heavy is loaded. ``transformer``:
+    its weights are needed too."""
     from .models.folder import read_json
 
-    entry = locate(resolve(model))
+    entry = locate(resolve(model), transformer=transformer)
     assert entry.path is not None
     return entry, read_json(entry.path / "model_index.json", entry.remedy)
 
@@ -100,11 +134,15 @@ def open_pipeline(
             from .models.transparency import check_alpha, find_alpha
 
             check_alpha(find_alpha(entry.path, alpha, entry.remedy), task, entry.name)
-        contents = (fingerprint(entry.path), None if alpha is None else fingerprint(alpha))
+        file = options.transformer
+        contents = (
+            fingerprint(entry.path),
+            *(None if one is None else fingerprint(one) for one in (alpha, file)),
+        )
         means = None if plan is None else plan.means
         if means is not None and options.modulation_table:
             means = replace(means, table=True)
-        wanted = (entry, contents, device_name(), alpha, options.modulation_table, means)
+        wanted = (entry, contents, device_name(), alpha, options.modulation_table, means, file)
         if list(wanted) != _loaded:
             _components.cache_clear()  # the parts of the last model are gone before those of the next one come
             _loaded[:] = wanted
@@ -120,17 +158,20 @@ def open_pipeline(
 @lru_cache(maxsize=1)
 def _components(
     entry: ModelEntry,
-    contents: tuple[str, str | None],
+    contents: tuple[str | None, ...],
     device: str,
     transparency: Path | None,
     table: bool,
     means: Means | None,
+    file: Path | None,
 ) -> Components:
     """The loaded parts of the last model, shared by all tasks and kept for the next call in this process. ``contents``
     tells folders and files that have changed from what was loaded."""
     from .models.loading import load_components
 
-    return load_components(entry, device, modulation_table=table, transparency=transparency, means=means)
+    return load_components(
+        entry, device, modulation_table=table, transparency=transparency, means=means, transformer=file
+    )
 
 
 def device_name() -> str:

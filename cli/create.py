@@ -180,6 +180,8 @@ def _made(
             loras=arguments.lora,
             modulation_table=arguments.modulation_table,
             memory=arguments.memory,
+            transformer=arguments.transformer,
+            quantise=arguments.quantise,
             on_progress=progress,
         )
         note = _write(document, arguments, progress)

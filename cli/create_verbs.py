@@ -46,6 +46,7 @@ LORA = argument(
     default=[],
     help="a LoRA (.safetensors) to lay over the model for this run; can be repeated",
 )
+HELD = "[--modulation-table] [--memory GB] [--quantise HOW] [--transformer F.gguf]"
 TABLE = argument(
     "--modulation-table",
     action="store_true",
@@ -55,6 +56,17 @@ MEMORY = argument(
     "--memory",
     metavar="GB",
     help="hold the model so that it fits: auto (what is free), or 8, 12, 16, 24, 48, 80 (default: load everything)",
+)
+QUANTISE = argument(
+    "--quantise",
+    "--quantize",
+    metavar="HOW",
+    help="keep the transformer's blocks in fewer bits: float8, int8 or nf4; other results, docs/memory.md has by how much",
+)
+TRANSFORMER = argument(
+    "--transformer",
+    metavar="F.gguf",
+    help="a GGUF file with the transformer's weights, for those of the model",
 )
 TRANSPARENCY = argument(
     "--transparency",
@@ -78,7 +90,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "decompose",
         "decompose IN [-n LAYERS] [--model M] [--prompt P] [--layer-prompt P]... [--steps S] [--seed K] "
-        "[--lora FILE[:SCALE]]... [--modulation-table] [--memory GB] [--best-of N] [--keep-whole] "
+        f"[--lora FILE[:SCALE]]... {HELD} [--best-of N] [--keep-whole] "
         "[--size native|model] -o OUT [--report R.json]",
         "take a picture apart into layers",
         "create:decompose",
@@ -111,6 +123,8 @@ CREATE: tuple[Verb, ...] = (
             LORA,
             TABLE,
             MEMORY,
+            QUANTISE,
+            TRANSFORMER,
             argument(
                 "--best-of",
                 metavar="N",
@@ -134,7 +148,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "generate",
         'generate "PROMPT" [--layer "prompt@x0,y0,x1,y1"]... [--region x0,y0,x1,y1]... [-n LAYERS] [--size WxH] [--model M] '
-        "[--transparency PATH] [--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] [--memory GB] -o OUT "
+        f"[--transparency PATH] [--steps S] [--seed K] [--lora FILE[:SCALE]]... {HELD} -o OUT "
         "[--report R.json]",
         "make a layered picture from text",
         "create:generate",
@@ -171,6 +185,8 @@ CREATE: tuple[Verb, ...] = (
             LORA,
             TABLE,
             MEMORY,
+            QUANTISE,
+            TRANSFORMER,
             output(LAYERED),
             REPORT,
             QUIET,
@@ -180,7 +196,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "complete",
         "complete FILE [--layer NAME] [--add above|below] [--prompt P] [--box x0,y0,x1,y1] [--scene P] [--model M] "
-        "[--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] [--memory GB] -o OUT [--report R.json]",
+        f"[--steps S] [--seed K] [--lora FILE[:SCALE]]... {HELD} -o OUT [--report R.json]",
         "make one layer of a document anew, or a new one, to fit the others",
         "create:complete",
         (
@@ -208,6 +224,8 @@ CREATE: tuple[Verb, ...] = (
             LORA,
             TABLE,
             MEMORY,
+            QUANTISE,
+            TRANSFORMER,
             output(LAYERED),
             REPORT,
             QUIET,
@@ -217,7 +235,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "extract",
         "extract IN [--mask M.png | --box x0,y0,x1,y1] [--model M] [--steps S] [--seed K] [--lora FILE[:SCALE]]... "
-        "[--modulation-table] [--memory GB] [--size native|model] -o OUT [--report R.json]",
+        f"{HELD} [--size native|model] -o OUT [--report R.json]",
         "lift an object with its shadow off its background",
         "create:extract",
         (
@@ -236,6 +254,8 @@ CREATE: tuple[Verb, ...] = (
             LORA,
             TABLE,
             MEMORY,
+            QUANTISE,
+            TRANSFORMER,
             SIZE,
             output(LAYERED),
             REPORT,
@@ -246,7 +266,7 @@ CREATE: tuple[Verb, ...] = (
     Verb(
         "transparent",
         'transparent "PROMPT" [--image IN] [--strength S] [--guidance G] [--size WxH] [--model M] [--transparency PATH] '
-        "[--steps S] [--seed K] [--lora FILE[:SCALE]]... [--modulation-table] [--memory GB] -o OUT [--report R.json]",
+        f"[--steps S] [--seed K] [--lora FILE[:SCALE]]... {HELD} -o OUT [--report R.json]",
         "make a single transparent layer from text, or from text and a picture",
         "create:transparent",
         (
@@ -272,6 +292,8 @@ CREATE: tuple[Verb, ...] = (
             LORA,
             TABLE,
             MEMORY,
+            QUANTISE,
+            TRANSFORMER,
             output(LAYERED),
             REPORT,
             QUIET,

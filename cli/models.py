@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def models(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:
         return _plans(arguments)
-    for option in ("memory", "layers", "size", "device"):
+    for option in ("memory", "layers", "size", "device", "quantise", "transformer"):
         if getattr(arguments, option) is not None:
             raise InputError(
                 f"--{option} needs a model: `acetate models Qwen/Qwen-Image-Layered --memory 24`"
@@ -81,9 +81,13 @@ def _plans(arguments: argparse.Namespace) -> int:
     from ..models.family import FLUX
     from ..models.memory.budget import parse_memory
     from ..models.memory.show import lines, preset_rows, table
+    from ..models.quantised.storage import STORED
     from ..models.registry import resolve
+    from ..run import gguf_path
+    from ..session import ModelOptions
 
     size = None if arguments.size is None else parse_size(arguments.size)
+    storage, file = arguments.quantise, gguf_path(arguments.transformer)
     preset = None if arguments.memory is None else parse_memory(arguments.memory)
     if arguments.layers is not None and arguments.layers < 1:
         raise InputError(f"--layers must be at least 1, not {arguments.layers}")
@@ -93,7 +97,9 @@ def _plans(arguments: argparse.Namespace) -> int:
     task, usual = "decompose", 4
     if _family(entry) is FLUX:
         task, usual = ("transparent" if arguments.layers in (None, 1) else "generate"), 1
-    model = model_inventory(entry, task)
+    if storage is not None and storage not in STORED:
+        raise InputError(f"quantise must be one of {', '.join(STORED)}, not {storage!r}")
+    model = model_inventory(entry, task, ModelOptions(transformer=file))
     call = Call(task=task, layers=arguments.layers or usual, size=size)
     work = call.work(model, {**_stored(entry), **_own_size(size)})
     device = arguments.device or _this_device()
@@ -103,11 +109,11 @@ def _plans(arguments: argparse.Namespace) -> int:
             raise InputError(
                 f"--memory auto looks at this machine, which has no {arguments.device}: give a preset"
             )
-        found = [plan_here(model, "auto", work, _this_device())]
+        found = [plan_here(model, "auto", work, _this_device(), storage)]
     elif preset is not None:
-        found = [plan_elsewhere(model, preset, work, device.split(":")[0])]
+        found = [plan_elsewhere(model, preset, work, device.split(":")[0], storage)]
     else:
-        rows = preset_rows(model, work, device.split(":")[0])
+        rows = preset_rows(model, work, device.split(":")[0], storage)
         if arguments.json:
             listed = [
                 {"memory": one, "plan": None if plan is None else plan.as_dict(), "refused": why or None}
@@ -115,7 +121,7 @@ def _plans(arguments: argparse.Namespace) -> int:
             ]
             print(json.dumps(listed, indent=2))
         else:
-            print("\n".join(table(model, [work], device.split(":")[0])))
+            print("\n".join(table(model, [work], device.split(":")[0], storage)))
         return 0
     if arguments.json:
         print(json.dumps(found[0].as_dict(), indent=2))

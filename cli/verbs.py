@@ -3,7 +3,18 @@ the tests are made from it."""
 
 from __future__ import annotations
 
-from .create_verbs import CREATE, JSON, LAYERED, MEMORY, MODEL, QUIET, STEPS, output
+from .create_verbs import (
+    CREATE,
+    JSON,
+    LAYERED,
+    MEMORY,
+    MODEL,
+    QUANTISE,
+    QUIET,
+    STEPS,
+    TRANSFORMER,
+    output,
+)
 from .render_verb import RENDER
 from .verb import Verb, argument
 
@@ -167,7 +178,8 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "models",
-        "models [MODEL] [--memory GB] [-n LAYERS] [--size WxH] [--device D] [--json]",
+        "models [MODEL] [--memory GB] [--quantise HOW] [--transformer F.gguf] [-n LAYERS] [--size WxH] [--device D] "
+        "[--json]",
         "list the models that --model knows, or tell how one fits into memory",
         "models:models",
         (
@@ -182,6 +194,8 @@ VERBS: tuple[Verb, ...] = (
                 metavar="GB",
                 help="auto, or 8, 12, 16, 24, 48, 80 (default: a table of all presets)",
             ),
+            QUANTISE,
+            TRANSFORMER,
             argument(
                 "-n", "--layers", metavar="LAYERS", type=int, help="layers of a decomposition (default: 4)"
             ),

@@ -23,15 +23,17 @@ __all__ = ["EMBEDDED_ENCODER", "CheckedFolder", "check_folder", "encoder_width",
 SAMPLE = 2**20  # bytes of a big weight file that count for the fingerprint, from its start and from its end
 
 
-def check_folder(path: Path, remedy: str) -> CheckedFolder:
-    """Everything that can be known to be wrong without loading. ``remedy`` ends each sentence.
+def check_folder(path: Path, remedy: str, *, transformer: bool = True) -> CheckedFolder:
+    """Everything that can be known to be wrong without loading. ``remedy`` ends each sentence. ``transformer``: its weights
+    are needed too; without, they come from elsewhere, and the folder gives the config alone.
 
     Raises InputError for a missing, truncated or foreign file, classes that acetate does not run, tensors that are
     missing, too many or of another shape, and parts that do not fit one another.
     """
     family = family_of(path, read_json(path / "model_index.json", remedy))
     read_json(path / "scheduler" / "scheduler_config.json", remedy)
-    return check_flux(path, remedy) if family is FLUX else check_qwen(path, remedy)
+    check = check_flux if family is FLUX else check_qwen
+    return check(path, remedy, transformer)
 
 
 def fingerprint(path: Path) -> str:

@@ -42,9 +42,10 @@ _OTHER_INPUTS = {
 }
 
 
-def check_flux(path: Path, remedy: str) -> CheckedFolder:
+def check_flux(path: Path, remedy: str, weights: bool = True) -> CheckedFolder:
     """Raises InputError for other classes than FLUX.1's, for wrong weights, for the conditioned models (Depth, Canny, Fill),
-    and for parts that do not fit one another."""
+    and for parts that do not fit one another.
+    ``weights``: the transformer's are looked at."""
     transformer = part_config(path / "transformer", FLUX.transformer, remedy)
     vae = part_config(path / "vae", VAE_CLASS, remedy)
     _check_inputs(path, transformer, vae, remedy)
@@ -54,8 +55,9 @@ def check_flux(path: Path, remedy: str) -> CheckedFolder:
     check_tokenizer(path / "tokenizer", remedy)
     check_tokenizer(path / "tokenizer_2", remedy, byte_pairs=False)
     check_weights(path / "vae", VAE_CLASS, vae, remedy)
-    _check_guidance(path / "transformer", transformer, remedy)
-    check_weights(path / "transformer", FLUX.transformer, transformer, remedy)
+    if weights:
+        _check_guidance(path / "transformer", transformer, remedy)
+        check_weights(path / "transformer", FLUX.transformer, transformer, remedy)
     for name in ENCODERS:
         check_encoder_files(path / name, remedy)
     for name in ALPHA_PARTS:

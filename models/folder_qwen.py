@@ -33,9 +33,10 @@ PROCESSOR_FILES = (
 )  # the published name, and transformers 5's
 
 
-def check_qwen(path: Path, remedy: str) -> CheckedFolder:
+def check_qwen(path: Path, remedy: str, weights: bool = True) -> CheckedFolder:
     """Raises InputError for other classes than QwenImageTransformer2DModel, 4-channel AutoencoderKLQwenImage and a known
-    text encoder, for wrong weights, and for parts that do not fit one another."""
+    text encoder, for wrong weights, and for parts that do not fit one another. ``weights``: the transformer's are looked
+    at."""
     transformer = part_config(path / "transformer", QWEN.transformer, remedy)
     vae = part_config(path / "vae", VAE_CLASS, remedy)
     encoder = read_json(path / "text_encoder" / "config.json", remedy)
@@ -52,7 +53,8 @@ def check_qwen(path: Path, remedy: str) -> CheckedFolder:
             "use the VAE of a layered model, or widen this one with acetate.models.codecs.widen_rgb_vae."
         )
     check_weights(path / "vae", VAE_CLASS, vae, remedy)
-    check_weights(path / "transformer", QWEN.transformer, transformer, remedy)
+    if weights:
+        check_weights(path / "transformer", QWEN.transformer, transformer, remedy)
     check_encoder_files(path / "text_encoder", remedy)
     _check_fit(path, transformer, vae, encoder, remedy)
     parts = {"transformer": transformer, "vae": vae, "text_encoder": encoder}

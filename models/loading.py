@@ -73,6 +73,7 @@ def load_components(
     transparency: str | Path | None = None,
     task: str | None = None,
     means: Means | None = None,
+    transformer: str | Path | None = None,
 ) -> Components:
     """Loads every part of a model in evaluation mode. ``entry`` may be a name or a folder.
 
@@ -80,20 +81,25 @@ def load_components(
     per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
     CPU and bfloat16 elsewhere. ``transparency``: where FLUX takes alpha from (``transparency.find_alpha``); ``task``: a
     command that the model must be able to do, known before anything is loaded. ``means``: how a memory plan holds
-    the model; it names the dtype and the table itself, and a pipeline must say which phase comes. Raises InputError
+    the model; it names the dtype and the table itself, and a pipeline must say which phase comes. ``transformer``: a GGUF
+    file with the transformer's weights, in the place of the folder's. Raises InputError
     naming the file and the remedy when the model is unknown, is not on this machine and cannot be fetched, its folder does
     not pass the checks, or cannot do the task.
     """
-    entry = locate(entry if isinstance(entry, ModelEntry) else resolve(entry), download=download)
+    entry = entry if isinstance(entry, ModelEntry) else resolve(entry)
+    file = None if transformer is None else Path(transformer)
+    entry = locate(entry, download=download, transformer=file is None)
     assert entry.path is not None
     device = torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-    checked = check_folder(entry.path, entry.remedy)
+    checked = check_folder(entry.path, entry.remedy, transformer=file is None)
     if task is not None:
         check_task(checked.family, task, entry.name)
     given = None if transparency is None else Path(transparency)
     if checked.family is not FLUX and given is not None:
         raise InputError(f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX.")
+    if file is not None and means is None:
+        means = Means(dtype=str(dtype).removeprefix("torch."), table=modulation_table)
     holding = None if means is None else Holding(means, device)
     dtype = dtype if holding is None else holding.dtype
     alpha: dict[str, Any] = {}
@@ -104,13 +110,13 @@ def load_components(
                 check_alpha(source, task, entry.name)
             alpha = load_alpha(source, checked, device, dtype)
         if holding is not None:
-            name = checked.family.transformer
-            transformer = holding.transformer(name, checked.path / "transformer", entry.remedy)
+            folder = checked.path / "transformer"
+            network = holding.transformer(checked.family, folder, entry.remedy, file)
         else:
-            transformer = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
+            network = _load_transformer(checked, device, dtype, modulation_table, entry.remedy)
         if checked.family is FLUX:
-            return _load_flux(entry, checked, transformer, alpha, device, dtype, holding)
-        return _load_qwen(entry, checked, transformer, device, dtype, caption_language, holding)
+            return _load_flux(entry, checked, network, alpha, device, dtype, holding)
+        return _load_qwen(entry, checked, network, device, dtype, caption_language, holding)
 
 
 def _load_qwen(

@@ -91,6 +91,13 @@ def check_encoder_files(folder: Path, remedy: str) -> None:
 def check_weights(folder: Path, class_name: str, config: Mapping[str, Any], remedy: str) -> None:
     """Strict by name and shape against the class that the config describes; nothing is read but headers."""
     files = weight_files(folder, DIFFUSERS_STEM, remedy)
+    quantised = config.get("quantization_config")
+    if quantised is not None:
+        method = quantised.get("quant_method", "a library") if isinstance(quantised, dict) else "a library"
+        raise InputError(
+            f"{folder} was quantised with {method} and saved so, which is not read here; give the folder from before, "
+            "and --quantise nf4 (or int8, float8), or a GGUF file with --transformer."
+        )
     for key in ("num_layers", "num_single_layers"):
         blocks = config.get(key, 1)
         if (

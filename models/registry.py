@@ -148,6 +148,11 @@ def resolve(name_or_path: str | Path) -> ModelEntry:
             raise InputError(_no_model(path))
         return ModelEntry(name=name, kind="folder", path=path.resolve(), summary="a local folder")
     known = ", ".join(MODELS)
+    if path.suffix == ".gguf" and path.is_file():
+        raise InputError(
+            f"{path} is a transformer alone; give the model that it was made from, by name or folder, and the file beside "
+            "it with --transformer."
+        )
     if path.is_file():
         raise InputError(f"{path} is a file; give the folder of a model, or one of {known}.")
     close = difflib.get_close_matches(name.lower(), [key.lower() for key in MODELS], n=1, cutoff=0.4)
@@ -167,7 +172,12 @@ def _no_model(path: Path) -> str:
             f"{path} is one part of a model: it has a config.json but no model_index.json; give the folder above it, which "
             "has transformer/, vae/ and the others."
         )
-    if any(path.glob("*.gguf")) or any(path.glob("*.safetensors")):
+    if any(path.glob("*.gguf")):
+        return (
+            f"{path} holds a transformer as a single .gguf file, without model_index.json; give the model that it was made "
+            "from, by name or folder, and the file beside it with --transformer."
+        )
+    if any(path.glob("*.safetensors")):
         return (
             f"{path} holds weights in single files, without model_index.json; give a folder in diffusers' layout, with "
             "transformer/, vae/ and text_encoder/."
@@ -175,8 +185,9 @@ def _no_model(path: Path) -> str:
     return f"{path} is not a model folder: it has no model_index.json; give the folder that has it."
 
 
-def locate(entry: ModelEntry, *, download: bool = True) -> ModelEntry:
-    """The entry with its ``path`` on this machine, fetched from the hub when needed and allowed.
+def locate(entry: ModelEntry, *, download: bool = True, transformer: bool = True) -> ModelEntry:
+    """The entry with its ``path`` on this machine, fetched from the hub when needed and allowed. ``transformer``: its
+    weights too; without, only its config is.
 
     Raises InputError when it is not here and cannot be fetched (no network, offline mode, no access).
     """
@@ -184,7 +195,7 @@ def locate(entry: ModelEntry, *, download: bool = True) -> ModelEntry:
         return entry
     found = cached_snapshot(entry)
     if found is None:
-        found = _download(entry, download)
+        found = _download(entry, download, transformer)
     return replace(
         entry, path=found, revision=found.name if found.parent.name == "snapshots" else entry.revision
     )
@@ -204,7 +215,7 @@ def cached_snapshot(entry: ModelEntry) -> Path | None:
     return folder if (folder / "model_index.json").is_file() else None
 
 
-def _download(entry: ModelEntry, allowed: bool) -> Path:
+def _download(entry: ModelEntry, allowed: bool, transformer: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     how = (
@@ -213,8 +224,12 @@ def _download(entry: ModelEntry, allowed: bool) -> Path:
     )
     if not allowed or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         raise InputError(f"{entry.name} is not on this machine and downloads are off: {how}.")
+    files = [
+        "transformer/config.json" if name == "transformer/*" and not transformer else name
+        for name in entry.files
+    ]
     try:
-        return Path(snapshot_download(entry.repo, revision=entry.revision, allow_patterns=list(entry.files)))
+        return Path(snapshot_download(entry.repo, revision=entry.revision, allow_patterns=files))
     # The hub's client raises from several libraries (HTTP, TLS, its own); whichever it is, the user needs the model.
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]

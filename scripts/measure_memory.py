@@ -3,6 +3,7 @@ diffusers' own transformer beside ours.
 
     python -P scripts/measure_memory.py --device cpu                     a transformer of 0.9 GB, presets scaled to it
     python -P scripts/measure_memory.py --model flux-large                     one layer on FLUX; flux-large-stack: several
+    python -P scripts/measure_memory.py --quantise nf4 --preset 80             its blocks in 4 bits
     python -P scripts/measure_memory.py --device cuda --model full --size 640 --size 1024 --compare
 
 Weights are random and drawn on the device: no files, no network. Every row runs in a process of its own. On the CPU the
@@ -23,6 +24,7 @@ from acetate.models.memory.budget import GB, OVERHEAD, PRESETS, Budget, parse_me
 from acetate.models.memory.means import full_dtype
 from acetate.models.memory.measuring import MODELS, compare_steps, measure_run, model_named, scale_of
 from acetate.models.memory.plan import Plan, plan
+from acetate.models.quantised import STORED
 
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 """glibc gives every larger piece back at once, so that the kernel's mark counts what is held and not what was freed."""
@@ -41,6 +43,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--preset", type=parse_memory, action="append", help="can be repeated (default: all that differ)"
     )
+    parser.add_argument("--quantise", choices=STORED, help="keep blocks in fewer bits, as --quantise does")
     parser.add_argument(
         "--compare", action="store_true", help="also diffusers' transformer, eager and compiled"
     )
@@ -99,7 +102,7 @@ def _plan(given: argparse.Namespace, size: int, preset: int) -> Plan:
     model, work = model_named(given.model, size, given.layers, given.steps)
     memory = int(preset * GB * scale_of(model, work, given.device))
     memory += 0 if given.model == "full" else OVERHEAD[given.device]
-    return plan(model, work, Budget(device=given.device, memory=memory))
+    return plan(model, work, Budget(device=given.device, memory=memory), given.quantise)
 
 
 def _row(given: argparse.Namespace, row: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ..modulation.sites import modulation_sites
 from ..parts import component_class
 from ..registry import MODELS, ModelEntry
 from ..text import LAYER_TOKENS, PROMPT_TOKENS
+from .kept import KeptWeights, kept_weights
 
 BLOCK = re.compile(r"((?:single_)?transformer_blocks\.\d+)\.(.+)")
 NOT_CAST = re.compile(
@@ -77,10 +78,11 @@ class Inventory:
     """A model's parts in numbers of parameters, and the configs that its activations follow from.
 
     ``blocks``: per transformer block, in the order in which they run, without modulation; ``blocks_cast``: how many of
-    those can be stored in 8 bits; ``fixed``: the transformer without blocks and modulation; ``beside``: small parts that
-    are always there, such as a frame embedding and what FLUX takes alpha from, whose classes and configs are ``alpha``.
-    ``fast``: FLUX distilled to few steps (schnell). ``adapters``: of LoRAs over the transformer, ``adapts_modulation``
-    whether they change what a modulation table stands for.
+    those layerwise casting stores in 8 bits, ``blocks_linear``: how many are weights of linear layers; ``fixed``: the
+    transformer without blocks and modulation; ``beside``: small parts that are always there, such as a frame embedding and
+    what FLUX takes alpha from, whose classes and configs are ``alpha``. ``fast``: FLUX distilled to few steps (schnell).
+    ``kept``: what the model's own file keeps in few bits. ``adapters``: of LoRAs over the transformer,
+    ``adapts_modulation`` whether they change what a modulation table stands for.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Inventory:
     encoders: tuple[Encoder, ...]
     blocks: tuple[int, ...]
     blocks_cast: tuple[int, ...]
+    blocks_linear: tuple[int, ...]
     fixed: int
     modulation: int
     modulation_rows: int
@@ -98,6 +101,7 @@ class Inventory:
     captions: bool
     alpha: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     fast: bool = False
+    kept: KeptWeights | None = None
     adapters: int = 0
     adapts_modulation: bool = False
     folder: Path | None = field(default=None)
@@ -145,19 +149,29 @@ class Inventory:
         return QWEN_PROMPT
 
 
-def inventory_of(entry: ModelEntry, task: str = "decompose", transparency: Path | None = None) -> Inventory:
+def inventory_of(
+    entry: ModelEntry, task: str = "decompose", transparency: Path | None = None, file: Path | None = None
+) -> Inventory:
     """The inventory of a model: of its folder where it is on this machine, else of what is known to be published.
 
-    ``task``: the command it is for, ``transparency``: where FLUX takes alpha from, else what is published for the task.
-    Raises InputError for a folder that does not pass the checks, and for a model that is neither here nor known.
+    ``task``: the command it is for, ``transparency``: where FLUX takes alpha from, else what is published for the task;
+    ``file``: a GGUF file with the transformer's weights. Raises InputError for a folder or file that does not pass the
+    checks, and for a model that is neither here nor known.
     """
+    model = _inventory_of(entry, task, transparency, file is None)
+    if file is None:
+        return model
+    return replace(model, kept=kept_weights(model.family, model.transformer, file))
+
+
+def _inventory_of(entry: ModelEntry, task: str, transparency: Path | None, transformer: bool) -> Inventory:
     path = entry.path
     if path is None:
         from ..registry import cached_snapshot
 
         path = cached_snapshot(entry)
     if path is not None:
-        return folder_inventory(path, entry.name, entry.remedy, task, transparency)
+        return folder_inventory(path, entry.name, entry.remedy, task, transparency, transformer=transformer)
     if entry.backbone == FLUX.transformer and entry.name in MODELS:
         from .inventory_flux import published_flux
 
@@ -168,10 +182,17 @@ def inventory_of(entry: ModelEntry, task: str = "decompose", transparency: Path 
 
 
 def folder_inventory(
-    path: Path, name: str, remedy: str, task: str = "decompose", transparency: Path | None = None
+    path: Path,
+    name: str,
+    remedy: str,
+    task: str = "decompose",
+    transparency: Path | None = None,
+    *,
+    transformer: bool = True,
 ) -> Inventory:
-    """The inventory of a model's folder, checked first, from its configs and the headers of its files."""
-    checked = check_folder(path, remedy)
+    """The inventory of a model's folder, checked first, from its configs and the headers of its files. ``transformer``: as
+    ``check_folder`` has it."""
+    checked = check_folder(path, remedy, transformer=transformer)
     if checked.family is FLUX:
         from .inventory_flux import flux_folder
 
@@ -258,6 +279,7 @@ def count_parts(
     put_away = tuple(f"{path}." for path in sites.put_away)
     blocks: dict[str, int] = {}
     cast: dict[str, int] = {}
+    linear: dict[str, int] = {}
     fixed = modulation = 0
     for key, value in network.named_parameters():
         found, size = BLOCK.match(key), value.numel()
@@ -268,6 +290,7 @@ def count_parts(
         else:
             blocks[found[1]] = blocks.get(found[1], 0) + size
             cast[found[1]] = cast.get(found[1], 0) + size * is_cast(key)
+            linear[found[1]] = linear.get(found[1], 0) + size * (is_cast(key) and value.ndim == 2)
     return Inventory(
         name=name,
         family=family,
@@ -276,6 +299,7 @@ def count_parts(
         encoders=tuple(encoders),
         blocks=tuple(blocks.values()),
         blocks_cast=tuple(cast.values()),
+        blocks_linear=tuple(linear.values()),
         fixed=fixed,
         modulation=modulation,
         modulation_rows=sum(int(network.get_submodule(site.linear).out_features) for site in sites.sites),

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from ..family import Family
 from ..folder import read_json
-from ..modulation import FolderWeights, ModulationTable
+from ..modulation import ModulationTable
+from ..quantised.gguf_weights import GGUFWeights
 from .dry_run import dtype_of
 from .means import Means
-from .placing import FolderSource, empty
+from .placing import FolderSource, Source, empty
 from .residency import EncoderPart, Residency, TransformerPart
 
 
@@ -29,17 +31,19 @@ class Holding:
         self._transformer: TransformerPart | None = None
         self._encoders: list[EncoderPart] = []
 
-    def transformer(self, class_name: str, folder: Path, remedy: str) -> Any:
-        """The diffusers transformer of a checked folder, without weights, with its modulation table where one is wanted."""
+    def transformer(self, family: Family, folder: Path, remedy: str, file: Path | None = None) -> Any:
+        """The diffusers transformer of a checked folder, without weights, with its modulation table where one is wanted.
+        ``file``: a GGUF file that its weights come from."""
         import diffusers
         from accelerate import init_empty_weights
 
+        config = read_json(folder / "config.json", remedy)
         with init_empty_weights(include_buffers=False):  # positions are no parameters: they are computed
-            model = getattr(diffusers, class_name).from_config(read_json(folder / "config.json", remedy))
+            model = getattr(diffusers, family.transformer).from_config(config)
+        source: Source = FolderSource(folder, remedy) if file is None else GGUFWeights(file, family, config)
         if self.means.table:
-            ModulationTable(model, FolderWeights(folder, remedy))
+            ModulationTable(model, source.weights())
         empty(model, self.dtype)
-        source = FolderSource(folder, remedy)
         self._transformer = TransformerPart(model.eval(), source, self.means, self.device)
         return model
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-EXACT, SEAMS, ROUNDED, EIGHT_BITS = range(4)
+EXACT, SEAMS, ROUNDED, EIGHT_BITS, FOUR_BITS = range(5)
+BYTES = {"float8": 1.0, "int8": 1.0, "nf4": 0.5 + 1 / 64 + 4 / (64 * 256)}
+"""Of a number in each storage, scales included where they weigh anything."""
+_STORED = {"float8": "8 bits (float8)", "int8": "8 bits (int8, a scale per row)", "nf4": "4 bits (NF4)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,8 @@ class Means:
     transformer comes, and the other way round. ``offload``: where transformer blocks wait, "host" (the machine's memory,
     fetched one block ahead) or "files" (the model's own, read for every pass); ``resident`` of them stay on the device.
     ``text_offload``: layers of the text encoder wait in the machine's memory too. ``tiling``: the VAE works in tiles.
-    ``storage``: None, or "float8" (blocks are kept in 8 bits and computed with in ``dtype``).
+    ``storage``: None, or how the blocks' linear layers are kept while ``dtype`` is computed with: "float8" (diffusers'
+    layerwise casting), "int8" or "nf4" (bitsandbytes).
     """
 
     dtype: str = "bfloat16"
@@ -35,7 +39,7 @@ class Means:
     def loss(self, full: str) -> int:
         """How far results may be from those of a run without a plan, whose dtype is ``full``, as a rank; 0: not at all."""
         if self.storage is not None:
-            return EIGHT_BITS
+            return FOUR_BITS if self.storage == "nf4" else EIGHT_BITS
         if self.dtype != full:
             return ROUNDED
         return SEAMS if self.tiling else EXACT
@@ -69,8 +73,8 @@ class Means:
             done.append(("layers of the text encoder wait in the machine's memory", True))
         if self.tiling:
             done.append(("the VAE works in overlapping tiles", False))
-        if self.storage == "float8":
-            done.append(("transformer blocks are kept in 8 bits (float8)", False))
+        if self.storage is not None:
+            done.append((f"transformer blocks are kept in {_STORED[self.storage]}", False))
         return done
 
     def short(self, blocks: int, full: str) -> str:
@@ -108,9 +112,12 @@ def _accelerator() -> list[Means]:
     layers = replace(blocks, text_offload=True)
     tiles = replace(layers, tiling=True)
     # From here on for machines whose own memory cannot hold what waits: nothing waits, everything is made smaller.
-    bytes_ = replace(text, storage="float8")
-    small = replace(bytes_, text_offload=True)
-    return [plain, table, text, blocks, layers, tiles, bytes_, small, replace(small, tiling=True)]
+    steps = [plain, table, text, blocks, layers, tiles]
+    for storage in ("float8", "nf4"):
+        bytes_ = replace(text, storage=storage)
+        small = replace(bytes_, text_offload=True)
+        steps += [bytes_, small, replace(small, tiling=True)]
+    return steps
 
 
 def _shared(dtype: str) -> list[Means]:

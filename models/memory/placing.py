@@ -5,9 +5,10 @@ Values are what the files hold, cast as diffusers' own loading casts them. Knows
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,8 @@ from ...errors import InputError
 from ..inventory import weight_files
 from ..modulation import FolderWeights, Weights
 from ..modulation.weights import STEM
+from ..quantised import HeldLinear, Storage
+from ..quantised.linear import held_linears
 
 _OFFLOADING = (
     "lazy_prefetch_group_offloading",
@@ -44,6 +47,8 @@ def empty(module: nn.Module, dtype: torch.dtype | None = None) -> None:
             if parameter is not None and not is_adapter(path):
                 bare = torch.empty_like(parameter, device="meta", dtype=dtype or parameter.dtype)
                 owner._parameters[name] = nn.Parameter(bare, requires_grad=False)
+        if isinstance(owner, HeldLinear):
+            owner.empty()
 
 
 def is_adapter(key: str) -> bool:
@@ -86,7 +91,11 @@ def blocks_of(transformer: Any) -> list[tuple[str, nn.Module]]:
 
 
 class Source(Protocol):
-    """Where a transformer's weights come from."""
+    """Where a transformer's weights come from. ``held``: linear layers whose weights are in few bits there already, by
+    their names, and how; ``tensors`` gives those as they are stored."""
+
+    @property
+    def held(self) -> Mapping[str, Storage]: ...
 
     def tensors(self, keys: Collection[str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Every tensor of ``keys`` by its key, in any order and dtype."""
@@ -99,6 +108,8 @@ class Source(Protocol):
 
 class FolderSource:
     """The safetensors files of a transformer's folder."""
+
+    held: Mapping[str, Storage] = MappingProxyType({})
 
     def __init__(self, folder: Path, remedy: str) -> None:
         self._folder = folder
@@ -115,25 +126,33 @@ class FolderSource:
         return FolderWeights(self._folder, self._remedy)
 
 
-def fill(module: nn.Module, source: Source, devices: dict[str, torch.device], pinned: bool = False) -> None:
-    """Gets the parameters named in ``devices``, each to its device and to the dtype that the empty one has. ``pinned``:
-    those for the CPU come into memory that an accelerator can fetch from directly. Raises InputError for parameters that
-    the source does not have."""
-    wanted: dict[str, tuple[str, torch.dtype]] = {}
-    for key, parameter in list(module.named_parameters()):
-        if key not in devices:
-            continue
-        if is_adapter(key) and not parameter.is_meta:
-            parameter.data = parameter.data.to(devices[key])
+def fill(
+    module: nn.Module, source: Source, devices: dict[str, torch.device], computing: torch.device
+) -> None:
+    """Gets the parameters, and the weights of held layers, named in ``devices``, each to its device and to the dtype that
+    the empty one has. ``computing``: where they are computed with; held weights are rounded there, and what waits on the
+    CPU for an accelerator lies in memory that it can fetch from directly. Raises InputError for parameters that the source
+    does not have."""
+    pinned, held = computing.type == "cuda", held_linears(module)
+    dtypes = {key: parameter.dtype for key, parameter in module.named_parameters()}
+    wanted: dict[str, str] = {}
+    for key, home in devices.items():
+        parameter = module.get_parameter(key) if key in dtypes else None
+        if parameter is not None and is_adapter(key) and not parameter.is_meta:
+            parameter.data = parameter.data.to(home)
         else:
-            wanted[stored_key(key)] = key, parameter.dtype
+            wanted[stored_key(key)] = key
     missing = set(wanted)
     for stored, tensor in source.tensors(wanted.keys()):
-        key, dtype = wanted[stored]
-        # A copy also where nothing is cast: what is mapped from a file is not aligned and stays the file's.
-        value = tensor.to(devices[key], dtype, copy=True)
-        assign(module, key, value.pin_memory() if pinned and value.device.type == "cpu" else value)
+        key = wanted[stored]
         missing.discard(stored)
+        linear = held.get(key.removesuffix(".weight"))
+        if linear is not None and key.endswith(".weight"):
+            linear.hold(tensor.to(computing), devices[key], pinned=pinned)
+            continue
+        # A copy also where nothing is cast: what is mapped from a file is not aligned and stays the file's.
+        value = tensor.to(devices[key], dtypes[key], copy=True)
+        assign(module, key, value.pin_memory() if pinned and value.device.type == "cpu" else value)
     if missing:
         raise InputError(
             f"The transformer has {min(missing)}, which its files have not: lay adapters (LoRA) over a model that a memory "

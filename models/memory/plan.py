@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import InputError
+from ..quantised.storage import installed
 from .budget import GB, OVERHEAD, PRESETS, Budget
 from .inventory import Inventory
 from .means import EXACT, Means, full_dtype, ladder
@@ -81,15 +82,15 @@ class Plan:
         }
 
 
-def plan(model: Inventory, work: Work, budget: Budget) -> Plan:
-    """The first means of the device's ladder that fit. Raises InputError with what is needed, what there is and what would
-    fit instead."""
+def plan(model: Inventory, work: Work, budget: Budget, storage: str | None = None) -> Plan:
+    """The first means of the device's ladder that fit. ``storage``: how the user wants blocks to be kept, "float8", "int8"
+    or "nf4". Raises InputError with what is needed, what there is and what would fit instead."""
     tried: list[Plan] = []
-    for means in ladder_for(model, budget.device):
+    for means in ladder_for(model, budget.device, storage):
         tried.append(_with(model, work, budget, means))
         if _fits(tried[-1], budget):
             return tried[-1]
-    raise InputError(_refusal(model, work, budget, tried))
+    raise InputError(_refusal(model, work, budget, tried, storage))
 
 
 def plan_with(model: Inventory, work: Work, means: Means, device: str) -> Plan:
@@ -148,15 +149,31 @@ def _most_staying(model: Inventory, work: Work, budget: Budget, means: Means) ->
     return few
 
 
-def ladder_for(model: Inventory, device: str) -> list[Means]:
-    """The means that a model can be held by: LoRAs lie beside layers as they are, not beside 8 bits, and not over modulation
-    that is a table."""
+def ladder_for(model: Inventory, device: str, storage: str | None = None) -> list[Means]:
+    """The means that a model can be held by. LoRAs lie beside layers as they are, not beside few bits, and not over
+    modulation that is a table. What is in few bits, by the user's wish (``storage``) or in the model's own file, is not
+    rounded again and not read anew for every pass, and modulation is a table there. Of what the planner may choose itself,
+    what can be made here."""
     steps = ladder(device)
-    if model.adapters:
+    if storage is not None or model.kept is not None:
+        steps = _in_few_bits(steps, storage)
+    elif model.adapters:
         steps = [means for means in steps if means.storage is None]
     if model.adapts_modulation:
         steps = list(dict.fromkeys(replace(means, table=False) for means in steps))
-    return steps
+    return [means for means in steps if means.storage in (None, storage) or installed(means.storage)]
+
+
+def _in_few_bits(steps: list[Means], storage: str | None) -> list[Means]:
+    """The ladder for a transformer that may be smaller than its text encoder: the latter's layers wait before any block."""
+    kept: list[Means] = []
+    for means in steps:
+        if not means.table or means.storage is not None or means.offload == "files":
+            continue
+        kept.append(replace(means, storage=storage))
+        if means.text_first and means.offload is None and any(one.text_offload for one in steps):
+            kept.append(replace(kept[-1], text_offload=True))
+    return kept
 
 
 def _fits(candidate: Plan, budget: Budget) -> bool:
@@ -165,7 +182,9 @@ def _fits(candidate: Plan, budget: Budget) -> bool:
     )
 
 
-def _refusal(model: Inventory, work: Work, budget: Budget, tried: list[Plan]) -> str:
+def _refusal(
+    model: Inventory, work: Work, budget: Budget, tried: list[Plan], storage: str | None = None
+) -> str:
     least = min(tried, key=lambda one: one.peak)
     if least.peak <= budget.tensors:
         host = min(host_peak(one.phases) for one in tried if one.peak <= budget.tensors)
@@ -186,10 +205,10 @@ def _refusal(model: Inventory, work: Work, budget: Budget, tried: list[Plan]) ->
         f"weights, {_gb(phase.work)} GB of work, {_gb(OVERHEAD[budget.device])} GB beside), and there are "
         f"{_gb(budget.memory)} GB"
     )
-    return f"{text}: {_remedies(model, work, budget, phase)}"
+    return f"{text}: {_remedies(model, work, budget, phase, storage)}"
 
 
-def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str:
+def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase, storage: str | None) -> str:
     """What would fit: fewer layers, a smaller size, a larger preset; whichever of them do."""
     found = []
     if phase.name != "text":
@@ -197,12 +216,14 @@ def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str
         while too_many - most > 1:
             layers = (most + too_many) // 2
             fewer = work.fewer(layers)
-            most, too_many = (layers, too_many) if _any_fits(model, fewer, budget) else (most, layers)
+            most, too_many = (
+                (layers, too_many) if _any_fits(model, fewer, budget, storage) else (most, layers)
+            )
         if most:
             found.append(f"ask for {most} layer{'s' * (most != 1)}")
         for share in (0.75, 0.625, 0.5, 0.375, 0.25):
             wide, tall = (max(32, round(side * share / 32) * 32) for side in (work.width, work.height))
-            if _any_fits(model, work.resized(wide, tall), budget):
+            if _any_fits(model, work.resized(wide, tall), budget, storage):
                 found.append(f"work at {wide} x {tall} px")
                 break
     larger = [preset for preset in PRESETS if preset * GB > budget.memory]
@@ -210,7 +231,7 @@ def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str
         (
             preset
             for preset in larger
-            if _any_fits(model, work, replace(budget, memory=preset * GB, host=None))
+            if _any_fits(model, work, replace(budget, memory=preset * GB, host=None), storage)
         ),
         None,
     )
@@ -219,8 +240,9 @@ def _remedies(model: Inventory, work: Work, budget: Budget, phase: Phase) -> str
     return ", or ".join(found) if found else "no preset fits; ask for fewer layers and a smaller size"
 
 
-def _any_fits(model: Inventory, work: Work, budget: Budget) -> bool:
-    return any(_fits(_with(model, work, budget, means), budget) for means in ladder_for(model, budget.device))
+def _any_fits(model: Inventory, work: Work, budget: Budget, storage: str | None) -> bool:
+    steps = ladder_for(model, budget.device, storage)
+    return any(_fits(_with(model, work, budget, means), budget) for means in steps)
 
 
 def _gb(size: int) -> str:

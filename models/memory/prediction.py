@@ -11,12 +11,16 @@ from ..family import FLUX
 from .activations import codec_bytes, step_bytes, table_bytes, text_bytes
 from .dry_run import dtype_of
 from .inventory import Inventory
-from .means import Means
+from .means import BYTES, Means
 from .placing import spread
 from .work import Work
 
 AHEAD = {"host": 2, "files": 1}
 """Blocks on the device at one time where they wait elsewhere: the one that computes, and the one that is fetched."""
+
+UNPACKING = {"int8": 8, "gguf": 8}
+"""Bytes a number at the highest while a weight is unpacked, where that is more than the weight itself: the libraries work
+in float32 and in integers on the way (GGUF: 4 to 12 by type, 5 to 7 for most)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,25 +57,40 @@ class Weights:
 def weights(model: Inventory, work: Work, means: Means) -> Weights:
     """What every part weighs as it is held."""
     size = dtype_of(means.dtype).itemsize
-    cast = size if means.storage is None else 1
-    sizes = [
-        few * cast + (every - few) * size for every, few in zip(model.blocks, model.blocks_cast, strict=True)
-    ]
+    sizes = block_bytes(model, means)
     staying = range(len(sizes)) if means.offload is None else spread(len(sizes), means.resident)
     waiting = [one for number, one in enumerate(sizes) if number not in staying]
     together = 1 if means.offload is None else AHEAD[means.offload]
-    modulation = 0 if means.table else model.modulation
+    fixed = size * (model.fixed + (0 if means.table else model.modulation))
+    if model.kept is not None:
+        for numbers, nbytes in (model.kept.fixed, *([] if means.table else [model.kept.modulation])):
+            fixed += nbytes - size * numbers
     return Weights(
         ahead=max((sum(waiting[first : first + together]) for first in range(len(waiting))), default=0),
         resident=sum(sizes) - sum(waiting),
         waiting=sum(waiting),
-        fixed=size * (model.fixed + modulation),
+        fixed=fixed,
         adapters=size * model.adapters,
         table=table_bytes(model, work, means.dtype) if means.table else 0,
         encoder=model.encoder * size,
         encoder_leaf=model.encoder_leaf * size,
         rest=(model.vae_size + model.beside) * size,
     )
+
+
+def block_bytes(model: Inventory, means: Means) -> list[int]:
+    """Of every block as it is held: what is in few bits, and the rest in the dtype that is computed with."""
+    size = dtype_of(means.dtype).itemsize
+    if model.kept is not None:
+        few = list(model.kept.blocks)
+    elif means.storage is not None:
+        counted = model.blocks_cast if means.storage == "float8" else model.blocks_linear
+        few = [(numbers, round(numbers * BYTES[means.storage])) for numbers in counted]
+    else:
+        few = [(0, 0)] * model.num_blocks
+    return [
+        size * (every - numbers) + nbytes for every, (numbers, nbytes) in zip(model.blocks, few, strict=True)
+    ]
 
 
 def predict(model: Inventory, work: Work, means: Means, *, shared: bool) -> tuple[Phase, ...]:
@@ -109,7 +128,7 @@ def predict(model: Inventory, work: Work, means: Means, *, shared: bool) -> tupl
         Phase(
             name="denoise",
             weights=passing + encoder_idle + held.rest,
-            work=max(step_bytes(model, work, means.dtype), table) + read,
+            work=max(step_bytes(model, work, means.dtype), table) + read + unpacked_bytes(model, means),
             host=host_later,
         ),
         Phase(
@@ -119,6 +138,14 @@ def predict(model: Inventory, work: Work, means: Means, *, shared: bool) -> tupl
             host=host_later,
         ),
     )
+
+
+def unpacked_bytes(model: Inventory, means: Means) -> int:
+    """What one layer's weight takes while it is whole, and what unpacking it takes beside."""
+    if model.kept is None and means.storage is None:
+        return 0
+    way = "gguf" if model.kept is not None else means.storage
+    return max(dtype_of(means.dtype).itemsize, UNPACKING.get(way or "", 0)) * block_largest(model)
 
 
 def block_largest(model: Inventory) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..folder_qwen import QWEN_ENCODER
 from ..folder_qwen import VAE_CLASS as QWEN_VAE
 from ..modulation import ModulationTable
 from ..parts import component_class
+from ..quantised import Storage
 from ..text import LayerPrompts, TextFeatures
 from .dry_run import dtype_of
 from .inventory import Encoder, Inventory
@@ -41,6 +43,8 @@ class Rehearsal:
 
 class RandomWeights:
     """Draws instead of reading: a source for transformers, and what stands for a table's or a stream's files."""
+
+    held: Mapping[str, Storage] = MappingProxyType({})
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], device: torch.device) -> None:
         self._shapes = shapes

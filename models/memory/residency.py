@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ..quantised import hold, linears_of_blocks, storage_named
+from ..quantised.linear import held_linears
 from .means import Means
 from .placing import (
     FileStream,
@@ -58,6 +60,10 @@ class TransformerPart:
                 compute_dtype=next(transformer.parameters()).dtype,
                 skip_modules_pattern=FLOAT8_SKIPPED,
             )
+        elif means.storage is not None:
+            hold(transformer, dict.fromkeys(linears_of_blocks(transformer), storage_named(means.storage)))
+        here = {path for path, one in transformer.named_modules() if isinstance(one, torch.nn.Linear)}
+        hold(transformer, {path: one for path, one in source.held.items() if path in here})
 
     def fill(self) -> None:
         """Its weights are in memory from now on, where the plan wants them."""
@@ -72,13 +78,14 @@ class TransformerPart:
         heads, inside = (tuple(f"{path}." for path in paths) for paths in (waiting, blocks))
         host = torch.device("cpu")
         devices: dict[str, torch.device] = {}
-        for key, _ in self.transformer.named_parameters():
+        weights = [f"{path}.weight" for path in held_linears(self.transformer)]
+        for key in (*(key for key, _ in self.transformer.named_parameters()), *weights):
             waits = key.startswith(heads)
             if means.offload == "host" and (waits or not key.startswith(inside)):
                 devices[key] = host
             elif not waits or is_adapter(key):
                 devices[key] = self._device
-        fill(self.transformer, self._source, devices, pinned=self._device.type == "cuda")
+        fill(self.transformer, self._source, devices, self._device)
         if means.offload == "host":
             wait_on_host(self.transformer, waiting, self._device)
         elif means.offload == "files":

@@ -35,25 +35,27 @@ def lines(plan: Mapping[str, Any]) -> list[str]:
     return text
 
 
-def preset_rows(model: Inventory, work: Work, device: str) -> list[tuple[int, Plan | None, str]]:
-    """(preset in GB, its plan, or None and why there is none) for every preset."""
+def preset_rows(
+    model: Inventory, work: Work, device: str, storage: str | None = None
+) -> list[tuple[int, Plan | None, str]]:
+    """(preset in GB, its plan, or None and why there is none) for every preset. ``storage``: as ``plan`` takes it."""
     rows: list[tuple[int, Plan | None, str]] = []
     for preset in PRESETS:
         try:
-            rows.append((preset, plan(model, work, Budget(device=device, memory=preset * GB)), ""))
+            rows.append((preset, plan(model, work, Budget(device=device, memory=preset * GB), storage), ""))
         except InputError as error:
             rows.append((preset, None, str(error)))
     return rows
 
 
-def table(model: Inventory, works: Sequence[Work], device: str) -> list[str]:
+def table(model: Inventory, works: Sequence[Work], device: str, storage: str | None = None) -> list[str]:
     """Every preset for several sizes, as a Markdown table; numbers are GB."""
     text = [
         "| `--memory` | layers | size | how it is held | same result | text | encode | denoise | decode | in the machine |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for work in works:
-        for preset, found, why in preset_rows(model, work, device):
+        for preset, found, why in preset_rows(model, work, device, storage):
             row = f"| {preset} | {work.layers} | {work.width} x {work.height} |"
             if found is None:
                 text.append(f"{row} refused: {why} | | | | | | |")

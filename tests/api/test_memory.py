@@ -20,6 +20,7 @@ from acetate.models.memory.inventory import inventory_of
 from acetate.models.memory.means import Means, ladder
 from acetate.models.memory.plan import ladder_for, plan_with
 from acetate.models.memory.prediction import predict
+from acetate.models.quantised.gguf_writing import write_gguf
 from acetate.models.registry import resolve
 from acetate.session import ModelOptions
 
@@ -50,8 +51,8 @@ def test_the_size_is_the_models_for_pictures_and_as_asked_for_canvases() -> None
     assert work_of("decompose", {}, 4, (1920, 1080)).width == 864
 
 
-def run(task: str, model: Path, memory: Any) -> acetate.LayeredImage:
-    common = {"model": str(model), "memory": memory}
+def run(task: str, model: Path, memory: Any, **more: Any) -> acetate.LayeredImage:
+    common = {"model": str(model), "memory": memory, **more}
     if task == "decompose":
         return acetate.decompose(PICTURE, 2, **common)
     if task == "generate":
@@ -96,9 +97,9 @@ def test_what_changes_results_is_written_into_the_file(
 def test_a_table_that_was_asked_for_is_there_beside_a_plan_that_needs_none(tiny_checkpoint: Path) -> None:
     common = {"model": str(tiny_checkpoint), "memory": 8}
     plain = acetate.decompose(PICTURE, 2, **common)
-    assert plain.metadata["report"]["memory_plan"]["means"] == [] and not session._loaded[-1].table
+    assert plain.metadata["report"]["memory_plan"]["means"] == [] and not session._loaded[5].table
     lean = acetate.decompose(PICTURE, 2, modulation_table=True, **common)
-    assert session._loaded[-1].table and lean.metadata["arguments"]["modulation_table"] is True
+    assert session._loaded[5].table and lean.metadata["arguments"]["modulation_table"] is True
     assert np.array_equal(np.asarray(lean.flatten()), np.asarray(plain.flatten()))
 
 
@@ -118,8 +119,72 @@ def test_a_preset_beyond_this_machine_is_refused(
 def follow(monkeypatch: pytest.MonkeyPatch, means: Means) -> None:
     """Whatever is asked for is held by ``means``."""
     monkeypatch.setattr(
-        fitting, "plan_here", lambda model, memory, work, device: plan_with(model, work, means, device)
+        fitting, "plan_here", lambda model, memory, work, device, _: plan_with(model, work, means, device)
     )
+
+
+@pytest.mark.parametrize("task", ["decompose", "generate", "complete", "extract", "transparent"])
+def test_every_task_takes_quantised_weights_and_says_so(task: str, tiny_checkpoint: Path) -> None:
+    document = run(task, tiny_checkpoint, "auto", quantise="int8")
+    facts, report = document.metadata["arguments"], document.metadata["report"]["memory_plan"]
+    assert facts["quantise"] == "int8" and not report["exact"]
+    assert "transformer blocks are kept in 8 bits (int8, a scale per row)" in facts["memory"]
+
+
+def test_few_bits_are_planned_for_what_is_free(tiny_checkpoint: Path) -> None:
+    document = acetate.decompose(PICTURE, 2, model=str(tiny_checkpoint), quantise="nf4")
+    assert document.metadata["report"]["memory_plan"]["budget"] == fitting._budget("auto", "cpu").memory
+    assert session._loaded[5].storage == "nf4"
+    acetate.decompose(PICTURE, 2, model=str(tiny_checkpoint))
+    assert session._loaded[5] is None
+
+
+def test_a_gguf_file_stands_for_the_transformer_and_is_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    pytest.importorskip("gguf")
+    state = load_file(tiny_checkpoint / "transformer" / "diffusion_pytorch_model.safetensors")
+    write_gguf(tmp_path / "tiny.gguf", state, "F16")
+    found = run("decompose", tiny_checkpoint, None, transformer=tmp_path / "tiny.gguf")
+    assert found.metadata["arguments"]["transformer"]["name"] == "tiny.gguf"
+    assert len(found.metadata["arguments"]["transformer"]["contents"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"quantise": "int4"}, "quantise must be one of float8, int8, nf4, not 'int4'"),
+        ({"quantise": 8}, "not 8"),
+        ({"transformer": "nowhere.gguf"}, "nowhere.gguf is no .gguf file"),
+        ({"transformer": "MODEL"}, "is no .gguf file"),
+        (
+            {"transformer": "FILE", "quantise": "nf4"},
+            "file.gguf is quantised already; leave --quantise nf4 out",
+        ),
+        ({"transformer": "FILE"}, "is no GGUF file: it does not begin with GGUF"),
+        ({"quantise": "nf4", "loras": "LORA"}, "a LoRA .style.safetensors. lies beside layers as they are"),
+        (
+            {"transformer": "FILE", "loras": "LORA"},
+            "a LoRA .style.safetensors. lies beside layers as they are",
+        ),
+    ],
+)
+def test_what_cannot_be_quantised_is_refused_before_anything_loads(
+    given: dict[str, Any], says: str, tiny_checkpoint: Path, flux_tools: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file.gguf").write_bytes(b"not one")
+    known = {
+        "FILE": tmp_path / "file.gguf",
+        "MODEL": tiny_checkpoint,
+        "LORA": flux_tools.lora(tmp_path / "style.safetensors", "qwen"),
+    }
+    with pytest.raises(InputError, match=says):
+        run(
+            "decompose",
+            tiny_checkpoint,
+            None,
+            **{key: known.get(value, value) for key, value in given.items()},
+        )
 
 
 HELD = [

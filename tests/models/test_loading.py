@@ -158,6 +158,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
         ),
         ["holds extra", "no place"],
     ),
+    "quantised before": (
+        edit_json(TRANSFORMER, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        ["was quantised with bitsandbytes", "--quantise nf4", "--transformer"],
+    ),
     "absurd depth": (edit_json(TRANSFORMER, num_layers=10**9), ["asks for 1000000000 blocks"]),
     "impossible": (
         edit_json(TRANSFORMER, num_attention_heads="two"),

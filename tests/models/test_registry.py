@@ -110,7 +110,8 @@ def test_listing_models_needs_no_torch() -> None:
         ("pytorch_lora_weights.safetensors", "is a LoRA, not a model"),
         ("adapter_config.json", "is a LoRA, not a model"),
         ("config.json", "is one part of a model"),
-        ("qwen-image-Q4_K_M.gguf", "weights in single files"),
+        ("qwen-image-Q4_K_M.gguf", "a transformer as a single .gguf file"),
+        ("model.safetensors", "weights in single files"),
         ("readme.txt", "not a model folder"),
     ],
 )
@@ -163,3 +164,12 @@ def test_only_the_folders_of_flux_are_fetched(empty_hub: Path, monkeypatch: pyte
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     locate(MODELS[DEV])
     assert asked == [list(MODELS[DEV].files)] and not any(name.startswith("*") for name in asked[0])
+    locate(MODELS[DEV], transformer=False)
+    assert "transformer/*" not in asked[1] and "transformer/config.json" in asked[1]
+    assert set(asked[0]) - set(asked[1]) == {"transformer/*"}
+
+
+def test_a_gguf_file_is_no_model_and_the_option_for_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "flux1-dev-Q4_K_S.gguf").touch()
+    with pytest.raises(InputError, match=r"is a transformer alone; .* with --transformer"):
+        resolve(tmp_path / "flux1-dev-Q4_K_S.gguf")
