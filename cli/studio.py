@@ -18,6 +18,7 @@ def serve(arguments: argparse.Namespace) -> int:
         auth=tuple(parse_login(text) for text in arguments.auth),
         models=tuple(arguments.model) or ("tiny",),
         memory=arguments.memory,
+        quantise=arguments.quantise,
         store=None if arguments.store is None else Path(arguments.store),
         hours=arguments.hours,
         max_upload_mib=arguments.max_upload,

@@ -69,8 +69,8 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "ui",
-        "ui [--host H] [--port P] [--auth NAME:PASSWORD]... [--model M]... [--memory GB] [--store DIR] [--hours H] "
-        "[--max-upload MIB]",
+        "ui [--host H] [--port P] [--auth NAME:PASSWORD]... [--model M]... [--memory GB] [--quantise HOW] "
+        "[--store DIR] [--hours H] [--max-upload MIB]",
         "open the studio: layers, stage and generator in the browser",
         "studio:serve",
         (
@@ -98,6 +98,7 @@ VERBS: tuple[Verb, ...] = (
                 help="a model that visitors may choose; can be repeated (default: tiny)",
             ),
             MEMORY,
+            QUANTISE,
             argument(
                 "--store",
                 metavar="DIR",

@@ -73,6 +73,7 @@ FIELDS: dict[str, Callable[[str, str], Any]] = {
     "best_of": _whole,
     "keep_whole": _truth,
     "memory": _plain,
+    "quantise": _plain,
     "edits": _edits,
     "outputs": _words,
 }

@@ -18,6 +18,7 @@ from ..models.memory.budget import parse_memory
 from ..models.registry import DEFAULT_MODEL
 from ..pipelines.sizes import check_canvas
 from ..run import MAX_LAYERS, check_run
+from ..session import check_storage
 from .fields import parse_size
 from .places import check_id
 
@@ -25,11 +26,12 @@ TASKS = ("decompose", "generate", "edit", "convert")
 MADE_BY_MODEL = frozenset({"decompose", "generate"})
 MAX_TEXT = 10_000
 MAX_EDITS = 1000
+_OF_MODEL = ("model", "memory", "quantise")
 _USES: dict[str, frozenset[str]] = {
     "decompose": frozenset(
-        {"input", "prompt", "layers", "size", "seed", "steps", "model", "memory", "best_of", "keep_whole"}
+        {"input", "prompt", "layers", "size", "seed", "steps", "best_of", "keep_whole", *_OF_MODEL}
     ),
-    "generate": frozenset({"prompt", "layers", "size", "seed", "steps", "model", "memory"}),
+    "generate": frozenset({"prompt", "layers", "size", "seed", "steps", *_OF_MODEL}),
     "edit": frozenset({"input", "edits"}),
     "convert": frozenset({"input"}),
 }
@@ -79,6 +81,8 @@ class Job:
     """Put torn objects together; None for what the model's folder says."""
     memory: str | None = None
     """How the model is held: "auto", or a preset in GB; None loads everything."""
+    quantise: str | None = None
+    """How the transformer's weights are kept in fewer bits."""
     model: str = DEFAULT_MODEL
     edits: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("psd",)
@@ -99,6 +103,8 @@ class Job:
             raise InputError(f"keep_whole must be true or false, not {_short(self.keep_whole)}")
         if self.memory is not None:
             parse_memory(self.memory)
+        if self.quantise is not None:
+            check_storage(self.quantise)
         _check_layers(self.task, self.layers)
         _check_size(self.task, self.size)
         for edit in self.edits:
@@ -138,7 +144,7 @@ def parse_job(given: Mapping[str, Any]) -> Job:
     known: dict[str, Any] = {"task": task, "id": given.get("id", "-")}
     known |= {
         name: given[name]
-        for name in ("input", "prompt", "seed", "steps", "model", "best_of", "keep_whole")
+        for name in ("input", "prompt", "seed", "steps", "model", "quantise", "best_of", "keep_whole")
         if name in given
     }
     if "memory" in given:

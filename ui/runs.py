@@ -191,7 +191,8 @@ class Runs:
         if not 0 <= seed < 2**53:
             raise InputError(f"The seed must be a whole number from 0 on, not {seed}.")
         model = self.settings.choices[self._model_name(model)]
-        return {"model": model, "memory": self.settings.memory, "steps": steps, "seed": seed}
+        held = {"memory": self.settings.memory, "quantise": self.settings.quantise}
+        return {"model": model, **held, "steps": steps, "seed": seed}
 
 
 def _box(box: list[int] | None) -> Box | None:

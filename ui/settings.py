@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..layers.io.limits import Limits
 from ..models.memory.budget import parse_memory
 from ..models.registry import DEFAULT_MODEL
+from ..session import check_storage
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -26,6 +27,8 @@ class StudioSettings:
     """Names or folders a visitor may choose from, by their last path part; the first is the default."""
     memory: str | None = None
     """How models are held, as `--memory` of the other commands; None loads everything."""
+    quantise: str | None = None
+    """In how few bits their weights are kept, as `--quantise` of the other commands."""
     store: Path | None = None
     """Where documents lie while their visitors work; None: a temporary folder that is removed at the end."""
     hours: float = 4.0
@@ -54,6 +57,8 @@ class StudioSettings:
             raise InputError("the studio needs at least one --model")
         if self.memory is not None:
             parse_memory(self.memory)
+        if self.quantise is not None:
+            check_storage(self.quantise)
         if not 0 < self.hours <= 24 * 365:
             raise InputError(f"--hours must be a positive number of hours, not {self.hours}")
         for name in ("max_upload_mib", "max_megapixels", "max_layers", "max_documents", "max_per_visitor"):

@@ -88,6 +88,9 @@ def test_auto_looks_at_this_machine(run: Run, nothing_loads: None, embedded: Non
         (("models", LAYERED, "--memory", "20"), "not '20'"),
         (("models", LAYERED, "--memory", "-24"), "not '-24'"),
         (("models", "--memory", "24"), "needs a model"),
+        (("models", "--quantise", "nf4"), "--quantise needs a model"),
+        (("models", LAYERED, "--quantise", "q4"), "one of float8, int8, nf4, not 'q4'"),
+        (("models", LAYERED, "--transformer", "nowhere.gguf"), "nowhere.gguf is no .gguf file"),
         (("models", LAYERED, "-n", "0"), "at least 1, not 0"),
         (("models", LAYERED, "--size", "big"), "WIDTHxHEIGHT"),
         (
@@ -153,3 +156,25 @@ def test_doctor_tries_the_attention_backends(run: Run, embedded: None) -> None:
     lines = run("doctor").out.splitlines()
     assert any("native: right, with masks too" in line for line in lines)
     assert any("_native_flash: right, but refuses masks" in line for line in lines)
+
+
+def test_few_bits_are_planned_for_any_machine(run: Run) -> None:
+    outcome = run("models", LAYERED, "--quantise", "nf4", "--memory", "12", "--device", "cuda")
+    assert outcome.status == 0, outcome.err
+    assert "transformer blocks are kept in 4 bits (NF4) (changes the result)" in outcome.out
+    rows = json.loads(run("models", LAYERED, "--quantize", "nf4", "--device", "cuda", "--json").out)
+    assert all(row["plan"] and not row["plan"]["exact"] for row in rows)
+    assert "blocks" not in str([one["what"] for one in rows[1]["plan"]["means"] if "wait" in one["what"]])
+
+
+def test_a_run_in_few_bits_says_so_in_the_file(
+    run: Run, embedded: None, picture: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    command = ("decompose", picture, "-n", 2, "--steps", 2, "-o", tmp_path / "out.psd", "--report", report)
+    outcome = run(*command, "--quantise", "nf4")
+    assert outcome.status == 0 and "4 bits (NF4)" in outcome.err
+    facts = json.loads(report.read_text())["arguments"]
+    assert facts["quantise"] == "nf4" and "transformer blocks are kept in 4 bits (NF4)" in facts["memory"]
+    refused = run(*command, "--quantise", "nf5")
+    assert refused.status == 2 and "not 'nf5'" in refused.complaint

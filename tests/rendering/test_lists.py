@@ -149,11 +149,21 @@ def test_memory_is_a_field_of_jobs_that_run_a_model(tmp_path: Path, picture: Pat
         {"id": "b", "task": "generate", "prompt": "x", "memory": "auto"},
         {"id": "c", "task": "generate", "prompt": "x", "memory": 23},
         {"id": "d", "task": "convert", "input": "picture.png", "memory": 24},
+        {"id": "e", "task": "generate", "prompt": "x", "quantise": "int8"},
+        {"id": "f", "task": "generate", "prompt": "x", "quantise": "int3"},
     ]
     plan = plan_of(write_jobs(tmp_path / "jobs.jsonl", rows))
-    assert [one.job.memory for one in plan.todo] == ["24", "auto"]
+    assert [(one.job.memory, one.job.quantise) for one in plan.todo] == [
+        ("24", None),
+        ("auto", None),
+        (None, "int8"),
+    ]
     assert plan.todo[0].job.settings()["memory"] == "24"
-    wrong = ("auto or one of 8, 12, 16, 24, 48, 80 (GB), not '23'", "convert has no memory")
+    wrong = (
+        "auto or one of 8, 12, 16, 24, 48, 80 (GB), not '23'",
+        "convert has no memory",
+        "quantise must be one of float8, int8, nf4, not 'int3'",
+    )
     for one, words in zip(plan.rejected, wrong, strict=True):
         assert words in one.reason
 
