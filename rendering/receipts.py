@@ -19,6 +19,7 @@ RECEIPT = "job.json"
 FORMAT = "acetate-render-1"
 PREVIEW = "preview.png"
 _MAX_BYTES = 2**24
+_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,9 @@ def differing(folder: Path, receipt: Receipt) -> list[str]:
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, empty where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size <= _AT_ONCE:
+                return hashlib.sha256(file.read()).hexdigest()
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""

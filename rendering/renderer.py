@@ -6,6 +6,8 @@ The files are complete and on disk when :meth:`Renderer.stage` returns; putting 
 from __future__ import annotations
 
 import errno
+import io
+import os
 import shutil
 import threading
 import time
@@ -69,12 +71,13 @@ class Renderer:
             document_facts = _facts(document)
             for name in job.outputs:
                 save_document(document, folder / f"{STEM}{_suffix(name)}", name)
+            small = io.BytesIO()
+            preview(document).save(small, "PNG")
             with atomic_write(folder / PREVIEW) as file:
-                preview(document).save(file, "PNG")
+                file.write(small.getbuffer())
             files = {
                 file.relative_to(folder).as_posix(): (file.stat().st_size, file_hash(file))
-                for file in folder.rglob("*")
-                if file.is_file()
+                for file in (Path(place, name) for place, _, names in os.walk(folder) for name in names)
             }
             facts: dict[str, Any] = {"acetate": __version__, "job": job.settings(), **document_facts}
             if task.planned.source_hash is not None:

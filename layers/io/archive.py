@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import stat
 import zipfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ...errors import InputError
 from .limits import LIMITS, Limits
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MEBIBYTE = 1 << 20
+_HELD = 4 * _MEBIBYTE
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -19,7 +21,8 @@ class ArchiveWriter:
     """A zip with fixed timestamps, permissions and compression; entries in the order they are added."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._zip = zipfile.ZipFile(file, "w", allowZip64=True)
+        self._file = _Gathering(file)
+        self._zip = zipfile.ZipFile(self._file, "w", allowZip64=True)
 
     def add(self, name: str, data: bytes, *, packed: bool = False) -> None:
         """Add one file; ``packed`` deflates it (pictures are packed already and stay as they are)."""
@@ -35,6 +38,42 @@ class ArchiveWriter:
     def __exit__(self, *_: object) -> None:
         """Write the directory of the archive; the file under it stays open."""
         self._zip.close()
+        self._file.spill()
+
+
+class _Gathering:
+    """An empty file whose beginning is held until there is more of it than 4 MiB: for every entry an archive moves to and
+    fro dozens of times, each a call of the system in which other threads get their turn."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._held = io.BytesIO()
+        self._now: BinaryIO = self._held
+
+    def tell(self) -> int:
+        return self._now.tell()
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._now.seek(offset, whence)
+
+    def write(self, data: Any, /) -> int:
+        written = self._now.write(data)
+        if self._now is self._held and self._held.tell() > _HELD:
+            self.spill()
+        return written
+
+    def flush(self) -> None:
+        """Nothing: whoever opened the file does it, and closes it."""
+
+    close = flush
+
+    def spill(self) -> None:
+        """From now on everything is in the file itself."""
+        if self._now is self._held:
+            place = self._held.tell()
+            self._file.write(self._held.getbuffer())
+            self._file.seek(place)
+            self._held, self._now = io.BytesIO(), self._file
 
 
 class ArchiveReader:
