@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..run import MAX_STEPS
 from .output import check_place
 from .progress import Progress, make_progress
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from ..evaluation.runs import Models
 
 OUT = Path("out") / "bench"
-MAX_STEPS = 1000
-
-
 ONLY = {"quality": ("rows", "steps"), "codecs": ("codec", "size", "tile")}
 """Options that one of the two has and the other does not."""
 

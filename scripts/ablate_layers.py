@@ -1,4 +1,4 @@
-"""What pays in training the layered transformer: a short run a variant, on the same scenes, judged by the same batches.
+"""What pays in training the layered transformer: a short run a variant, the same first weights, judged by the same batches.
 
 `python -P scripts/ablate_layers.py --vae runs/vae/vae --device cuda --seconds 10`: prints a table of validation errors by
 task (velocity error of the averaged weights on held-out scenes at fixed noise) and writes it to --out as JSON. Every
@@ -57,6 +57,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--variants", nargs="*", default=VARIANTS, choices=VARIANTS, metavar="NAME")
     parser.add_argument("--small", action="store_true", help="a smaller model: width 128, four blocks")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first weights: another one shows how much is chance"
+    )
     parser.add_argument("--eager", action="store_true")
     args = parser.parse_args()
     preset = PRESETS[args.device]
@@ -76,7 +79,7 @@ def main() -> None:
     validation = supply.validation(max(tasks.tokens, 12288), large=False)
     rows = {}
     for name in ("warming up", *args.variants):
-        torch.manual_seed(0)
+        torch.manual_seed(args.seed)
         sizes = {
             "small": (4, 32, (8, 12, 12), 4),
             "large": (4, 56, (8, 24, 24), 8),

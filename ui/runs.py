@@ -10,6 +10,7 @@ from typing import Any
 from ..api import AUTO_LAYERS, check_layer_prompts
 from ..errors import InputError
 from ..layers.document import Box
+from ..run import MAX_STEPS
 from . import tasks, tasks_layers
 from .documents import Record, Store
 from .guard import check_after
@@ -186,8 +187,8 @@ class Runs:
         return layers
 
     def _run(self, model: str | None, steps: int | None, seed: int) -> dict[str, Any]:
-        if steps is not None and not 1 <= steps <= 1000:
-            raise InputError(f"The number of steps must lie between 1 and 1000, not {steps}.")
+        if steps is not None and not 1 <= steps <= MAX_STEPS:
+            raise InputError(f"The number of steps must lie between 1 and {MAX_STEPS}, not {steps}.")
         if not 0 <= seed < 2**53:
             raise InputError(f"The seed must be a whole number from 0 on, not {seed}.")
         model = self.settings.choices[self._model_name(model)]

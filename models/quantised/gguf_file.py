@@ -55,9 +55,9 @@ class GGUFFile:
         for tensor in reader.tensors:
             self._take(tensor)
 
-    def quantised(self, key: str) -> bool:
-        """Whether a tensor's rows are blocks that only GGUF knows."""
-        return self.tensors[key].dtype not in _PLAIN
+    def row_bytes(self, key: str) -> int:
+        """Bytes of one row of a tensor."""
+        return int(self._rows[key].shape[1])
 
     def rows(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         """The bytes of rows ``start`` to ``stop``, a few MiB at a time."""

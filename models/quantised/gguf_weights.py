@@ -17,7 +17,7 @@ from torch import nn
 
 from ...errors import InputError
 from ..conversion.convert import convert_checkpoint, describe_checkpoint
-from ..conversion.plan import Rows, Target
+from ..conversion.plan import Rows
 from ..conversion.source import DTYPES
 from ..family import FLUX, Family
 from ..inventory import StoredTensor, check_tensors
@@ -95,17 +95,18 @@ class GGUFWeights:
     def _in_blocks(self, key: str) -> bool:
         return self._targets[key].dtype not in DTYPES
 
-    def _nbytes(self, key: str) -> int:
-        return sum(len(piece) for piece in self._pieces(self._targets[key]))
-
-    def _pieces(self, target: Target) -> Iterator[bytes]:
-        for part in target.parts:
+    def _parts(self, key: str) -> Iterator[Rows]:
+        for part in self._targets[key].parts:
             assert isinstance(part, Rows)  # only LoRAs have tensors that are computed
-            yield from self._file.rows(part.key, part.start, part.stop)
+            yield part
+
+    def _nbytes(self, key: str) -> int:
+        return sum((part.stop - part.start) * self._file.row_bytes(part.key) for part in self._parts(key))
 
     def _bytes(self, key: str) -> torch.Tensor:
         target = self._targets[key]
-        data = bytearray().join(self._pieces(target))
+        pieces = (self._file.rows(part.key, part.start, part.stop) for part in self._parts(key))
+        data = bytearray().join(piece for some in pieces for piece in some)
         return torch.frombuffer(data, dtype=torch.uint8).reshape(target.shape[0] if target.shape else 1, -1)
 
     def _numbers(self, key: str) -> torch.Tensor:
