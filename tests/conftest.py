@@ -232,3 +232,14 @@ def flux_tools() -> Any:
     from types import SimpleNamespace
 
     return SimpleNamespace(flux=write_flux, vae=write_kl_vae, alpha=write_alpha_parts, lora=write_lora)
+
+
+@pytest.fixture
+def one_thread() -> Any:
+    """torch computes in one thread, so that sums are added in one order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

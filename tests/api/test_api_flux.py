@@ -25,12 +25,7 @@ SIZE = (48, 32)
 BOXES = [(10, 0, 40, 30), (32, 16, 48, 32)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""GGUF files: the model that a file's rounded numbers are, bit for bit; as diffusers computes with it; no hostile ones."""
+"""GGUF files: the model that a file's rounded numbers are, computed with as diffusers does; hostile ones are refused."""
 
 from __future__ import annotations
 
