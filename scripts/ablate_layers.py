@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
 from acetate.datasets.atlas import Atlas
@@ -62,10 +63,14 @@ def main() -> None:
     )
     parser.add_argument("--eager", action="store_true")
     args = parser.parse_args()
-    preset = PRESETS[args.device]
     torch.set_num_threads(1)
-    accelerator = open_accelerator(args.device)
-    device = accelerator.device
+    with open_accelerator(args.device) as accelerator:
+        ablate(args, accelerator)
+
+
+def ablate(args: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Train every variant and print the table."""
+    preset, device = PRESETS[args.device], accelerator.device
     atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
     words, channels = vocabulary(atlas), AutoencoderKLQwenImage.load_config(args.vae)["z_dim"]
     tokenizer = LayersModel(words, ModelSettings(latent_channels=channels)).tokenizer

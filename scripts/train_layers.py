@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
 from acetate.datasets.atlas import Atlas
@@ -62,10 +63,15 @@ def main() -> None:
     )
     parser.add_argument("--rehearse", action="store_true", help="one minute, to see that everything works")
     args = parser.parse_args()
-    preset = PRESETS[args.device]
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    accelerator = open_accelerator(args.device)
+    with open_accelerator(args.device) as accelerator:
+        train(args, accelerator)
+
+
+def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
+    """This process's part of the run."""
+    preset = PRESETS[args.device]
     device, began = accelerator.device, time.monotonic()
     atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
     channels = AutoencoderKLQwenImage.load_config(args.vae)["z_dim"]

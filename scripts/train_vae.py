@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKLQwenImage
 
 from acetate.datasets.atlas import Atlas
@@ -84,13 +85,18 @@ def main() -> None:
     args = parser.parse_args()
     if args.decoder_only and args.start is None:
         parser.error("--decoder-only needs --start: the codec whose latents are to stay")
-    minutes = 1.0 if args.rehearse else args.minutes
-    workers = (1 if args.device == "cpu" else 13) if args.workers is None else args.workers
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     torch.backends.cudnn.benchmark = True
-    accelerator = open_accelerator(args.device)
+    with open_accelerator(args.device) as accelerator:
+        train(args, accelerator)
+
+
+def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
+    """This process's part of the run."""
     device = accelerator.device
+    minutes = 1.0 if args.rehearse else args.minutes
+    workers = (1 if args.device == "cpu" else 13) if args.workers is None else args.workers
     vae = (new_codec(args.channels) if args.start is None else load_codec(args.start)).to(device)
     if args.decoder_only:
         vae.encoder.requires_grad_(False)

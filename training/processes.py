@@ -7,7 +7,8 @@ process's word: clocks and measurements differ. With one process nothing here do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -17,16 +18,19 @@ from torch import Tensor, nn
 from ..errors import InputError
 
 
-def open_accelerator(device: str) -> Accelerator:
-    """accelerate on ``device``, "cpu" or "cuda". Raises InputError where there is none of the kind: what suits a GPU would
-    keep a CPU busy for days."""
+@contextmanager
+def open_accelerator(device: str) -> Iterator[Accelerator]:
+    """accelerate on ``device``, "cpu" or "cuda"; at the end all processes leave their group together. Raises InputError
+    where there is no such device: what suits a GPU would keep a CPU busy for days."""
     accelerator = Accelerator(cpu=device == "cpu")
     if accelerator.device.type != device:
         raise InputError(
             f"--device {device}: torch finds none here, only {accelerator.device.type}; say --device cpu"
         )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    return accelerator
+    yield accelerator
+    accelerator.wait_for_everyone()
+    accelerator.end_training()  # gloo's threads, were they still there, would abort Python on its way out
 
 
 @torch.no_grad()

@@ -44,6 +44,7 @@ def test_validation_has_every_task_and_never_changes(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_sizes_for_a_gpu_never_meet_a_cpu() -> None:
-    assert open_accelerator("cpu").device.type == "cpu"
-    with pytest.raises(InputError, match="--device cuda: torch finds none here"):
-        open_accelerator("cuda")
+    with open_accelerator("cpu") as accelerator:
+        assert accelerator.device.type == "cpu"
+    with pytest.raises(InputError, match="--device cuda: torch finds none here"), open_accelerator("cuda"):
+        pass

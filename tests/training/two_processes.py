@@ -24,6 +24,7 @@ from acetate.training.chunks import ChunkSettings, ChunkStream
 from acetate.training.loop import LoopSettings, Trainer
 from acetate.training.model import LayersModel, ModelSettings
 from acetate.training.pool import Pool
+from acetate.training.processes import open_accelerator
 from acetate.training.tasks import TaskSettings
 
 SIZES = ModelSettings(
@@ -39,8 +40,11 @@ SIZES = ModelSettings(
 
 
 def main(out: str) -> None:
-    folder = Path(out)
-    accelerator = Accelerator(cpu=True)
+    with open_accelerator("cpu") as accelerator:
+        train(Path(out), accelerator)
+
+
+def train(folder: Path, accelerator: Accelerator) -> None:
     rank = accelerator.process_index
     atlas = Atlas.load(folder / "atlas.npz")
     torch.manual_seed(rank)  # the processes begin with different weights, and must not keep them
