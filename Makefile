@@ -34,7 +34,7 @@ ui: $(READY)
 	@$(RUN) -m acetate ui $(UI_ARGS)
 
 test: $(READY)
-	@$(RUN) -m pytest $(PYTEST_ARGS)
+	@$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 check: $(READY)
 	@$(RUN) scripts/check.py

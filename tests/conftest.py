@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # several runs of the suite side by side share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = [
     "a",
