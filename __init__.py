@@ -6,6 +6,7 @@ stay quick and ``acetate.layers`` never brings torch along.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,10 @@ __all__ = [
     "generate",
     "transparent",
 ]
+
+# diffusers imports bitsandbytes where it is installed, and that then misses, on CPUs with AVX-512 BF16, a kernel that nothing
+# here would call.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(lambda record: "gemm_4bit_forward" not in record.msg)
 
 _HOMES = {
     "AcetateError": ".errors",

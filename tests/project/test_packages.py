@@ -106,3 +106,10 @@ def test_the_document_loads_no_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_models_load_without_a_word_of_other_packages() -> None:
+    """On a CPU with AVX-512 BF16, bitsandbytes 0.50 warns of a kernel that it misses as soon as diffusers is imported."""
+    script = "import acetate, bitsandbytes; from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel"
+    result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == result.stderr == ""
