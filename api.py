@@ -70,7 +70,7 @@ def decompose(
 
     ``image``: a path, bytes, a Pillow image, or an array H x W (x 3 or 4) of uint8, uint16 or float32 in [0, 1].
     ``layers``: at least 1, and at most what the model's folder says, else 20; "auto" runs with as many layers as the model
-    is good for and drops those that stay empty.
+    is good for and drops those that stay empty, other than those that ``layer_prompts`` describe.
     ``steps``: denoising steps, 1 to 1000, by default the model's own. ``seed``: 0 to 2**63 - 1; the same seed gives the same
     pixels on the same machine.
     ``layer_prompts``: what the layers show, bottom to top from the background on, None or blank where nothing is said. The
@@ -133,7 +133,7 @@ def decompose(
         with run.phases.during("whole"):
             document = _with_whole_objects(document, picture, size)
     if layers == "auto":
-        document = drop_empty(document)
+        document = drop_empty(document, keep_asked=True)
     document, recomposed = matched(document, picture, size, run.phases)
     arguments = {
         "layers": layers,

@@ -158,6 +158,10 @@ def test_auto_keeps_only_layers_that_hold_something(tiny_checkpoint: Path) -> No
     assert 1 <= len(document.layers) <= 8
     assert all(layer.pixels[..., 3].any() for layer in document.leaves())
     assert document.metadata["arguments"]["layers"] == "auto"
+    named = acetate.decompose(
+        picture, "auto", model=str(tiny_checkpoint), steps=1, layer_prompts=[None, "a fish"] * 4
+    )
+    assert [layer.name for layer in named.leaves()].count("a fish") == 4
     with pytest.raises(acetate.InputError, match="number of layers"):
         acetate.decompose(picture, "many", model=str(tiny_checkpoint))  # type: ignore[arg-type]
 
