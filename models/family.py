@@ -63,6 +63,12 @@ def family_of(path: Path, index: Mapping[str, Any]) -> Family:
     return FLUX if pipeline.startswith("Flux") else QWEN
 
 
+def check_family(found: Family, wanted: Family, name: str) -> None:
+    """Raises InputError when a model that the user calls ``name`` is not of the family ``wanted``."""
+    if found is not wanted:
+        raise InputError(f"{name} is {found.title}; this pipeline runs {wanted.title} only.")
+
+
 def check_task(family: Family, task: str, name: str) -> None:
     """Raises InputError when models of ``family`` cannot do ``task``; ``name``: what the user calls the model."""
     if task not in family.tasks:

@@ -18,7 +18,7 @@ from ..errors import InputError
 from .backbones import Backbone, FluxBackbone, QwenBackbone
 from .captioning import CaptionProcessor, QwenCaptioner
 from .checked import CheckedFolder
-from .family import FLUX, Family, check_task
+from .family import FLUX, Family, check_family, check_task
 from .folder import EMBEDDED_ENCODER, check_folder, fingerprint
 from .folder_flux import VAE_CLASS as FLUX_VAE
 from .folder_qwen import VAE_CLASS as QWEN_VAE
@@ -71,6 +71,7 @@ def load_components(
     caption_language: str = "en",
     modulation_table: bool = False,
     transparency: str | Path | None = None,
+    family: Family | None = None,
     task: str | None = None,
     means: Means | None = None,
     transformer: str | Path | None = None,
@@ -79,12 +80,12 @@ def load_components(
 
     ``modulation_table`` leaves the transformer's modulation weights, a third of it, in their files and reads them once
     per schedule: the same results, but neither training nor adapters for those layers. ``dtype`` None is float32 on the
-    CPU and bfloat16 elsewhere. ``transparency``: where FLUX takes alpha from (``transparency.find_alpha``); ``task``: a
-    command that the model must be able to do, known before anything is loaded. ``means``: how a memory plan holds
-    the model; it names the dtype and the table itself, and a pipeline must say which phase comes. ``transformer``: a GGUF
-    file with the transformer's weights, in the place of the folder's. Raises InputError
-    naming the file and the remedy when the model is unknown, is not on this machine and cannot be fetched, its folder does
-    not pass the checks, or cannot do the task.
+    CPU and bfloat16 elsewhere. ``transparency``: where FLUX takes alpha from (``transparency.find_alpha``); ``family``:
+    what the model must be, and ``task``: a command that it must be able to do, known before anything is loaded.
+    ``means``: how a memory plan holds the model; it names the dtype and the table itself, and a pipeline must say which
+    phase comes. ``transformer``: a GGUF file with the transformer's weights, in the place of the folder's. Raises
+    InputError naming the file and the remedy when the model is unknown, is not on this machine and cannot be fetched, its
+    folder does not pass the checks, or cannot do the task.
     """
     entry = entry if isinstance(entry, ModelEntry) else resolve(entry)
     file = None if transformer is None else Path(transformer)
@@ -93,6 +94,8 @@ def load_components(
     device = torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     checked = check_folder(entry.path, entry.remedy, transformer=file is None)
+    if family is not None:
+        check_family(checked.family, family, entry.name)
     if task is not None:
         check_task(checked.family, task, entry.name)
     given = None if transparency is None else Path(transparency)

@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..models.backbones.qwen import QwenBackbone
 from ..models.captioning import QwenCaptioner
 from ..models.codecs import QwenRGBACodec
+from ..models.family import QWEN, check_family
 from ..models.frame_embedding import FrameEmbedding
 from ..models.layout import Layout
 from ..models.loading import Components, load_components, load_processor
@@ -138,8 +139,8 @@ class LayersPipeline(ModelName, ModulationOption, DiffusionPipeline, QwenImageLo
     def from_components(cls, parts: Components) -> Self:
         """The pipeline over parts that are loaded already; the stored settings come from the model's
         folder. Raises InputError for parts of another family."""
-        if not isinstance(parts.backbone, QwenBackbone):
-            raise InputError(f"{parts.entry.name} is no Qwen-Image model; {cls.__name__} runs those only.")
+        check_family(parts.family, QWEN, parts.entry.name)
+        assert isinstance(parts.backbone, QwenBackbone)
         stored = cls.load_config(str(parts.entry.path)) if parts.entry.path is not None else {}
         pipeline = cls(
             scheduler=parts.scheduler,
@@ -161,7 +162,7 @@ class LayersPipeline(ModelName, ModulationOption, DiffusionPipeline, QwenImageLo
         """The pipeline of a model by its acetate name or folder, checked file by file first; ``kwargs`` go to
         :func:`acetate.models.loading.load_components`. Raises InputError that names the file and the
         remedy."""
-        return cls.from_components(load_components(model, **kwargs))
+        return cls.from_components(load_components(model, **{"family": QWEN, **kwargs}))
 
     # -- parts
     # -----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from diffusers.loaders import FluxLoraLoaderMixin
 from ..errors import InputError
 from ..models.backbones.flux import FluxBackbone
 from ..models.codecs.tiles import PLANNED, Tiling
+from ..models.family import FLUX, check_family
 from ..models.frame_embedding import AddedEmbedding
 from ..models.layout import Layout
 from ..models.loading import load_components
@@ -66,8 +67,7 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
     def from_components(cls, parts: Components) -> Self:
         """The pipeline over parts that are loaded already. Raises InputError for parts of another family, or without
         what this pipeline takes alpha from."""
-        if not isinstance(parts.backbone, FluxBackbone):
-            raise InputError(f"{parts.entry.name} is no FLUX; {cls.__name__} runs FLUX only.")
+        check_family(parts.family, FLUX, parts.entry.name)
         taken = inspect.signature(cls.__init__).parameters
         pipeline = cls(
             scheduler=parts.scheduler,
@@ -88,7 +88,7 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         """The pipeline of a FLUX model by its acetate name or folder, checked file by file first; ``kwargs`` go to
         :func:`acetate.models.loading.load_components` (``transparency``, ``modulation_table`` ...). Raises InputError that
         names the file and the remedy."""
-        return cls.from_components(load_components(model, **{"task": cls.task, **kwargs}))
+        return cls.from_components(load_components(model, **{"family": FLUX, "task": cls.task, **kwargs}))
 
     def register(self, decoder: Any, wanted: str, vae: Any, **modules: Any) -> None:
         """Every part. Raises InputError where neither ``decoder`` nor the VAE gives alpha; ``wanted``: what to bring."""

@@ -14,6 +14,7 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 
 from acetate.errors import InputError
+from acetate.models import loading
 from acetate.models.backbones import FluxBackbone
 from acetate.models.codecs.layerdiffuse import LatentOffsetEncoder, TransparentUNet, files
 from acetate.models.codecs.region_decoder import RegionDecoder
@@ -326,11 +327,17 @@ def test_one_source_of_alpha_at_a_time(
         load_components(folder)
 
 
-def test_pipelines_refuse_the_other_family(flux_checkpoint: Path, tiny_checkpoint: Path) -> None:
-    with pytest.raises(InputError, match="is no Qwen-Image model"):
-        ImageToLayersPipeline.load(flux_checkpoint)
-    with pytest.raises(InputError, match="is no FLUX"):
-        RegionLayersPipeline.load(tiny_checkpoint)
+def test_pipelines_refuse_the_other_family(
+    flux_checkpoint: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="is FLUX; this pipeline runs Qwen-Image only"):
+        ImageToLayersPipeline.from_components(load_components(flux_checkpoint))
+    with monkeypatch.context() as patch:  # before anything of the model is loaded
+        patch.setattr(loading, "no_progress_bars", None)
+        with pytest.raises(InputError, match="is FLUX; this pipeline runs Qwen-Image only"):
+            ImageToLayersPipeline.load(flux_checkpoint)
+        with pytest.raises(InputError, match="is Qwen-Image; this pipeline runs FLUX only"):
+            RegionLayersPipeline.load(tiny_checkpoint)
     with pytest.raises(InputError, match="FLUX alone makes no alpha"):
         FluxTransparentImagePipeline.load(flux_checkpoint)
     with pytest.raises(InputError, match="no alpha; give LayerDiffuse's"):
