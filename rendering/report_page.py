@@ -15,10 +15,9 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import quote
 
-from PIL import Image
-
 from .report_style import STYLE
 from .summary import Line, Run
+from .thumbnail import UNREADABLE, thumbnail
 
 LARGE, SMALL, MANY = 176, 72, 1000
 """Pixels of a thumbnail, and of each one in a report of more than a thousand results."""
@@ -159,9 +158,9 @@ def _short(text: str, most: int) -> str:
 
 
 def _thumbnail(path: Path, side: int) -> str:
-    with Image.open(path) as image:
-        small = image.convert("RGBA")
-    small.thumbnail((side, side))
+    small = thumbnail(path, side)
+    if small is None:
+        return UNREADABLE
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=82)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..contact_sheet import DARK, GREY, INK, LIGHT, PAPER
 from .summary import Line
+from .thumbnail import UNREADABLE, thumbnail
 
 CELL, CAPTION, GAP, MARGIN, COLUMNS = 120, 22, 12, 28, 10
 MOST = 1000
@@ -36,12 +37,13 @@ def draw_sheet(lines: Sequence[Line]) -> Image.Image:
         left = MARGIN + index % columns * (CELL + GAP)
         top = MARGIN + 40 + index // columns * (CELL + CAPTION + GAP)
         assert line.preview is not None
-        with Image.open(line.preview) as image:
-            picture = image.convert("RGBA")
-        picture.thumbnail((CELL, CELL))
-        place = (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2)
-        page.paste(board.crop((0, 0, *picture.size)).convert("RGB"), place)
-        page.paste(picture, place, picture)
+        picture = thumbnail(line.preview, CELL)
+        if picture is None:
+            draw.text((left + CELL // 2, top + CELL // 2), UNREADABLE, GREY, small, anchor="mm")
+        else:
+            place = (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2)
+            page.paste(board.crop((0, 0, *picture.size)).convert("RGB"), place)
+            page.paste(picture, place, picture)
         name = line.id if len(line.id) <= 20 else line.id[:19] + "…"
         draw.text((left, top + CELL + 4), name, GREY, small)
     return page

@@ -17,7 +17,9 @@ from acetate.layers import LayeredImage
 from acetate.rendering import RenderSettings, make_plan
 from acetate.rendering.estimate import EMBEDDED_STEPS, MEASURED, Estimate, estimate
 from acetate.rendering.report_page import page
+from acetate.rendering.sheet import draw_sheet
 from acetate.rendering.summary import Line, Run
+from acetate.rendering.thumbnail import UNREADABLE
 
 from .conftest import audit, results, write_jobs
 
@@ -213,6 +215,17 @@ def test_a_long_report_stays_one_that_a_browser_opens(picture: Path, monkeypatch
     text = page(lines)
     assert text.count("data:image/webp") == 2 and "The first 2 have pictures" in text
     assert text.rindex("data:image/webp") < text.index('<a href="d1/">') < text.index('<a href="d2/">')
+
+
+def test_a_preview_that_is_no_picture_costs_only_itself(picture: Path, tmp_path: Path) -> None:
+    torn, huge = tmp_path / "torn.png", tmp_path / "huge.png"
+    torn.write_bytes(picture.read_bytes()[:60])
+    Image.new("1", (30_000, 20)).save(huge)
+    previews = [picture, torn, huge, tmp_path / "gone.png"]
+    lines = [Line(id=f"d{n}", row=n, state="done", preview=one) for n, one in enumerate(previews)]
+    text = page(lines)
+    assert text.count("data:image/webp") == 1 and text.count(UNREADABLE) == 3
+    assert draw_sheet(lines).size == draw_sheet([lines[0]] * 4).size
 
 
 def test_progress_on_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
