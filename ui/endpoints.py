@@ -9,19 +9,16 @@ import asyncio
 import contextlib
 import hashlib
 import inspect
-import logging
 import re
 import typing
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import AcetateError
 from .actions import Studio
 from .checks import checked
+from .failures import explained
 from .jobs import Job
-
-log = logging.getLogger(__name__)
 
 COOKIE = "acetate_visitor"
 PLAIN = ("session", "open_example", "document", "edit", "place", "undo", "redo", "close", "cancel")
@@ -29,7 +26,6 @@ RUNS = ("decompose", "generate", "complete", "extract", "watch")
 WATCH_SECONDS = 0.05
 """How often a run is looked at while it lasts; its end is told at once."""
 _SECRET = re.compile(r"[A-Za-z0-9_-]{32,64}")
-UNKNOWN = "An error inside acetate; the log of the server says more."
 
 
 def visitor_of(request: Any) -> str:
@@ -59,13 +55,10 @@ def add_endpoints(studio: Studio) -> None:
 
 
 def _told(error: Exception) -> Exception:
-    """What the visitor reads; the log keeps the rest."""
+    """What the visitor reads."""
     import gradio as gr
 
-    if isinstance(error, AcetateError):
-        return gr.Error(str(error), print_exception=False)
-    log.exception("an endpoint failed", exc_info=error)
-    return gr.Error(UNKNOWN, print_exception=False)
+    return gr.Error(explained(error, "an endpoint"), print_exception=False)
 
 
 def _signature(action: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:

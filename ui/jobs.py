@@ -5,7 +5,6 @@ Knows nothing of pictures or models: a job is a function that gets its job to re
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -14,13 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import AcetateError, Cancelled, InputError
-
-log = logging.getLogger(__name__)
+from ..errors import Cancelled, InputError
+from .failures import explained
 
 Status = Literal["queued", "running", "done", "cancelled", "failed"]
 FINISHED = frozenset({"done", "cancelled", "failed"})
-_NO_MEMORY = "The memory ran out; use a smaller picture or fewer layers."
 
 
 @dataclass(eq=False)
@@ -188,18 +185,8 @@ class Worker:
             job.document = job.work(job)
         except Cancelled:
             self._end(job, "cancelled")
-        except AcetateError as error:
-            self._end(job, "failed", str(error))
-        except MemoryError:
-            self._end(job, "failed", _NO_MEMORY)
         except Exception as error:
-            if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported to look
-                self._end(job, "failed", _NO_MEMORY)
-                return
-            log.exception("the run %s failed", job.task)
-            self._end(
-                job, "failed", "An error inside acetate ended the run; the log of the server says more."
-            )
+            self._end(job, "failed", explained(error, f"the run {job.task}"))
         else:
             self._end(job, "done")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import threading
@@ -48,6 +49,24 @@ def test_open_take_apart_edit_export(client: Any, poster_file: Path) -> None:
     path = client.predict(document=view["id"], format="psd", api_name="/export")
     doc = LayeredImage.open(path)
     assert len(doc.layers) == 3 and flatten_array(doc).shape == (64, 80, 4)
+
+
+def test_a_full_disk_is_told_without_the_servers_paths(
+    client: Any, poster_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from gradio_client import handle_file
+
+    view = client.predict(handle_file(str(poster_file)), api_name="/open")
+
+    def full(source: Any, target: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("acetate.layers.io.atomic.os.replace", full)
+        with pytest.raises(Exception, match="could not write its files") as told:
+            client.predict(document=view["id"], format="psd", api_name="/export")
+    assert "/" not in str(told.value) and "the disk is full" in caplog.text
+    assert client.predict(document=view["id"], format="psd", api_name="/export").endswith(".psd")
 
 
 def test_every_endpoint_is_named_and_typed(client: Any) -> None:

@@ -18,7 +18,8 @@ import pytest
 from studio_scenes import twenty_layers
 
 from acetate.ui.actions import TRANSIT_SECONDS, Studio
-from acetate.ui.endpoints import PLAIN, RUNS, UNKNOWN
+from acetate.ui.endpoints import PLAIN, RUNS
+from acetate.ui.failures import UNKNOWN
 
 Served = tuple[str, Studio]
 ROOT = Path(__file__).resolve().parents[2]

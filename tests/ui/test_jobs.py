@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from acetate.errors import Cancelled, InputError
+from acetate.errors import Cancelled, InputError, OutputError
+from acetate.ui.failures import NO_DISK
 from acetate.ui.jobs import Job, Worker
 
 
@@ -47,7 +48,11 @@ def test_one_after_the_other_with_positions(worker: Worker) -> None:
     jobs = [worker.submit(Job(owner="0", task="t", work=works[0]))]
     assert works[0].started.wait(5)
     jobs += [worker.submit(Job(owner=str(n), task="t", work=works[n])) for n in (1, 2)]
-    assert [worker.snapshot(job)["position"] for job in jobs] == [0, 1, 2] and worker.busy() == {"0", "1", "2"}
+    assert [worker.snapshot(job)["position"] for job in jobs] == [0, 1, 2] and worker.busy() == {
+        "0",
+        "1",
+        "2",
+    }
     with pytest.raises(InputError, match="Too many"):
         worker.submit(Job(owner="4", task="t", work=Slow()))
     with pytest.raises(InputError, match="under way"):
@@ -83,6 +88,12 @@ def test_failures_are_told_in_words_and_the_worker_lives(worker: Worker) -> None
     assert wait(worker.submit(Job(owner="a", task="t", work=wrong))).error == "The picture is empty."
     failed = wait(worker.submit(Job(owner="a", task="t", work=broken)))
     assert failed.status == "failed" and "secret" not in str(failed.error)
+
+    def full(job: Job) -> str:
+        raise OutputError("secret/place: the disk is full")
+
+    failed = wait(worker.submit(Job(owner="a", task="t", work=full)))
+    assert failed.status == "failed" and failed.error == NO_DISK
     assert wait(worker.submit(Job(owner="a", task="t", work=lambda job: "x"))).status == "done"
 
 
