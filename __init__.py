@@ -49,7 +49,7 @@ __all__ = [
     "transparent",
 ]
 
-# diffusers imports bitsandbytes where it is installed, and that then misses, on CPUs with AVX-512 BF16, a kernel that nothing
+# diffusers imports bitsandbytes where it is installed, which then misses, on CPUs with AVX-512 BF16, a kernel that nothing
 # here would call.
 logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(lambda record: "gemm_4bit_forward" not in record.msg)
 
