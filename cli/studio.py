@@ -19,6 +19,8 @@ def serve(arguments: argparse.Namespace) -> int:
         models=tuple(arguments.model) or ("tiny",),
         memory=arguments.memory,
         quantise=arguments.quantise,
+        transformer=None if arguments.transformer is None else Path(arguments.transformer),
+        loras=tuple(arguments.lora),
         store=None if arguments.store is None else Path(arguments.store),
         hours=arguments.hours,
         max_upload_mib=arguments.max_upload,

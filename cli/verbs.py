@@ -7,6 +7,7 @@ from .create_verbs import (
     CREATE,
     JSON,
     LAYERED,
+    LORA,
     MEMORY,
     MODEL,
     QUANTISE,
@@ -70,7 +71,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         "ui",
         "ui [--host H] [--port P] [--auth NAME:PASSWORD]... [--model M]... [--memory GB] [--quantise HOW] "
-        "[--store DIR] [--hours H] [--max-upload MIB]",
+        "[--transformer F.gguf] [--lora FILE[:SCALE]]... [--store DIR] [--hours H] [--max-upload MIB]",
         "open the studio: layers, stage and generator in the browser",
         "studio:serve",
         (
@@ -99,6 +100,8 @@ VERBS: tuple[Verb, ...] = (
             ),
             MEMORY,
             QUANTISE,
+            TRANSFORMER,
+            LORA,
             argument(
                 "--store",
                 metavar="DIR",

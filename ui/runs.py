@@ -165,7 +165,8 @@ class Runs:
             "error": None,
         }
         try:
-            _, stored = stored_settings(self.settings.choices[name])
+            whole = self.settings.transformer is None
+            _, stored = stored_settings(self.settings.choices[name], transformer=whole)
         except InputError as error:
             return {**facts, "error": str(error)}
         return {
@@ -192,8 +193,7 @@ class Runs:
         if not 0 <= seed < 2**53:
             raise InputError(f"The seed must be a whole number from 0 on, not {seed}.")
         model = self.settings.choices[self._model_name(model)]
-        held = {"memory": self.settings.memory, "quantise": self.settings.quantise}
-        return {"model": model, **held, "steps": steps, "seed": seed}
+        return {"model": model, **self.settings.held, "steps": steps, "seed": seed}
 
 
 def _box(box: list[int] | None) -> Box | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..layers.io.limits import Limits
+from ..models.lora import LoraLike, read_loras
 from ..models.memory.budget import parse_memory
 from ..models.registry import DEFAULT_MODEL
-from ..session import check_storage
+from ..run import gguf_path
+from ..session import ModelOptions
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -29,6 +32,10 @@ class StudioSettings:
     """How models are held, as `--memory` of the other commands; None loads everything."""
     quantise: str | None = None
     """In how few bits their weights are kept, as `--quantise` of the other commands."""
+    transformer: Path | None = None
+    """A GGUF file with the weights of the one model's transformer, as `--transformer` of the other commands."""
+    loras: tuple[LoraLike, ...] = ()
+    """Laid over the one model, as `--lora` of the other commands."""
     store: Path | None = None
     """Where documents lie while their visitors work; None: a temporary folder that is removed at the end."""
     hours: float = 4.0
@@ -57,8 +64,11 @@ class StudioSettings:
             raise InputError("the studio needs at least one --model")
         if self.memory is not None:
             parse_memory(self.memory)
-        if self.quantise is not None:
-            check_storage(self.quantise)
+        ModelOptions(
+            loras=read_loras(self.loras), transformer=gguf_path(self.transformer), quantise=self.quantise
+        )
+        if (self.transformer is not None or self.loras) and len(self.models) > 1:
+            raise InputError("--transformer and --lora belong to one model: give one --model with them")
         if not 0 < self.hours <= 24 * 365:
             raise InputError(f"--hours must be a positive number of hours, not {self.hours}")
         for name in ("max_upload_mib", "max_megapixels", "max_layers", "max_documents", "max_per_visitor"):
@@ -82,6 +92,11 @@ class StudioSettings:
     def public(self) -> bool:
         """Whether other machines can reach the studio."""
         return self.host not in LOCAL_HOSTS
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The arguments of every run that say how its model is held, and what lies over it."""
+        return {name: getattr(self, name) for name in ("memory", "quantise", "transformer", "loras")}
 
     @property
     def choices(self) -> dict[str, str]:

@@ -56,20 +56,6 @@ def test_the_session_tells_what_there_is(studio: Studio, opened: dict[str, Any])
     assert "/" not in str([model["name"] for model in session["models"]])
 
 
-def test_the_operator_says_how_models_are_held(tmp_path: Path, poster_file: Path) -> None:
-    with pytest.raises(InputError, match=r"memory must be auto or one of 8, 12.*not '9'"):
-        StudioSettings(memory="9")
-    with pytest.raises(InputError, match="quantise must be one of float8, int8, nf4, not 'q4'"):
-        StudioSettings(quantise="q4")
-    studio = Studio(StudioSettings(store=tmp_path / "store", memory="auto", quantise="int8"))
-    document = studio.open_file("anna", poster_file, "poster.png")
-    job = ended(studio, studio.decompose("anna", document["id"], layers=2, steps=1))
-    assert job.status == "done", job.error
-    report = studio.store.get("anna", document["id"]).state.doc.metadata["report"]
-    assert report["memory_plan"]["budget"] and report["arguments"]["quantise"] == "int8"
-    studio.shut()
-
-
 def test_take_apart_keeps_the_picture_and_can_be_undone(
     studio: Studio, opened: dict[str, Any], poster_file: Path
 ) -> None:

@@ -1,0 +1,64 @@
+"""What the operator decides holds for every visitor's runs, and is checked before the studio opens."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from acetate.errors import InputError
+from acetate.models.quantised.gguf_writing import write_gguf
+from acetate.ui.actions import Studio
+from acetate.ui.settings import StudioSettings
+
+
+def report(settings: StudioSettings, picture: Path) -> dict[str, Any]:
+    """That of a picture taken apart by a visitor of the studio."""
+    studio, ended = Studio(settings), threading.Event()
+    document = studio.open_file("anna", picture, "poster.png")
+    job = studio.decompose("anna", document["id"], layers=2, steps=1)
+    studio.worker.when_ended(job, ended.set)
+    assert ended.wait(120) and job.status == "done", job.error
+    found: dict[str, Any] = studio.store.get("anna", document["id"]).state.doc.metadata["report"]
+    studio.shut()
+    return found
+
+
+def test_how_models_are_held(tmp_path: Path, poster_file: Path) -> None:
+    with pytest.raises(InputError, match=r"memory must be auto or one of 8, 12.*not '9'"):
+        StudioSettings(memory="9")
+    with pytest.raises(InputError, match="quantise must be one of float8, int8, nf4, not 'q4'"):
+        StudioSettings(quantise="q4")
+    found = report(StudioSettings(store=tmp_path / "store", memory="auto", quantise="int8"), poster_file)
+    assert found["memory_plan"]["budget"] and found["arguments"]["quantise"] == "int8"
+
+
+@pytest.fixture(params=["lora", "gguf"])
+def given(
+    request: pytest.FixtureRequest, tiny_checkpoint: Path, flux_tools: Any, tmp_path: Path
+) -> dict[str, Any]:
+    """What goes with one model."""
+    if request.param == "lora":
+        return {"loras": (f"{flux_tools.lora(tmp_path / 'style.safetensors', 'qwen')}:0.5",)}
+    pytest.importorskip("gguf")
+    state = load_file(tiny_checkpoint / "transformer" / "diffusion_pytorch_model.safetensors")
+    return {"transformer": write_gguf(tmp_path / "tiny.gguf", state, "F16")}
+
+
+def test_a_lora_or_a_file_of_weights_for_the_one_model(
+    given: dict[str, Any], tiny_checkpoint: Path, tmp_path: Path, poster_file: Path
+) -> None:
+    model = str(tiny_checkpoint)
+    with pytest.raises(InputError, match="belong to one model: give one --model with them"):
+        StudioSettings(models=(model, "tiny"), **given)
+    with pytest.raises(InputError, match=r"quantised already|not beside quantised ones"):
+        StudioSettings(quantise="int8", **given)
+    found = report(StudioSettings(store=tmp_path / "store", models=(model,), **given), poster_file)
+    if "transformer" in given:
+        assert found["arguments"]["transformer"]["name"] == "tiny.gguf"
+    else:
+        named = [(one["name"], one["scale"]) for one in found["arguments"]["loras"]]
+        assert named == [("style.safetensors", 0.5)]
