@@ -25,7 +25,7 @@ def _words(name: str, text: str) -> list[Any]:
     )
 
 
-def _edits(name: str, text: str) -> list[Any]:
+def _lines(name: str, text: str) -> list[Any]:
     if text.startswith("["):
         return _json(name, text)
     return [word.strip() for word in re.split(r"[;\n]", text) if word.strip()]
@@ -74,7 +74,9 @@ FIELDS: dict[str, Callable[[str, str], Any]] = {
     "keep_whole": _truth,
     "memory": _plain,
     "quantise": _plain,
-    "edits": _edits,
+    "transformer": _plain,
+    "loras": _lines,
+    "edits": _lines,
     "outputs": _words,
 }
 

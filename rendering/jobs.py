@@ -26,7 +26,8 @@ TASKS = ("decompose", "generate", "edit", "convert")
 MADE_BY_MODEL = frozenset({"decompose", "generate"})
 MAX_TEXT = 10_000
 MAX_EDITS = 1000
-_OF_MODEL = ("model", "memory", "quantise")
+MAX_LORAS = 16
+_OF_MODEL = ("model", "memory", "quantise", "transformer", "loras")
 _USES: dict[str, frozenset[str]] = {
     "decompose": frozenset(
         {"input", "prompt", "layers", "size", "seed", "steps", "best_of", "keep_whole", *_OF_MODEL}
@@ -42,6 +43,7 @@ _NEEDS = {
     "convert": ("input",),
 }
 _EVERY = frozenset({"id", "task", "outputs"})
+_AS_GIVEN = ("input", "prompt", "seed", "steps", "model", "quantise", "transformer", "best_of", "keep_whole")
 _EXAMPLE = {
     "input": "the path of a picture",
     "prompt": "what the picture shows, in words",
@@ -83,6 +85,10 @@ class Job:
     """How the model is held: "auto", or a preset in GB; None loads everything."""
     quantise: str | None = None
     """How the transformer's weights are kept in fewer bits."""
+    transformer: str | None = None
+    """A GGUF file with the transformer's weights."""
+    loras: tuple[str, ...] = ()
+    """FILE or FILE:SCALE, laid over the transformer."""
     model: str = DEFAULT_MODEL
     edits: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("psd",)
@@ -94,7 +100,7 @@ class Job:
         for name in _NEEDS[self.task]:
             if not getattr(self, name):
                 raise InputError(f"{self.task} needs {name}: {_EXAMPLE[name]}")
-        for name in ("input", "prompt", "model"):
+        for name in ("input", "prompt", "model", "transformer"):
             _check_text(name, getattr(self, name))
         check_run(self.steps, self.seed)
         if self.best_of is not None:
@@ -111,6 +117,11 @@ class Job:
             parse_operation(edit)
         if len(set(self.outputs)) < len(self.outputs) or not self.outputs:
             raise InputError("outputs must name at least one format, and each once")
+
+    @property
+    def held(self) -> tuple[str | None, ...]:
+        """Which weights are loaded, and how they are held: jobs with the same need no other loading."""
+        return self.model, self.memory, self.quantise, self.transformer
 
     def settings(self) -> dict[str, Any]:
         """What was asked for apart from the id, JSON-able; equal settings with equal inputs give equal documents."""
@@ -142,17 +153,15 @@ def parse_job(given: Mapping[str, Any]) -> Job:
     if strange:
         raise InputError(f"{task} has no {strange[0]}: leave it out")
     known: dict[str, Any] = {"task": task, "id": given.get("id", "-")}
-    known |= {
-        name: given[name]
-        for name in ("input", "prompt", "seed", "steps", "model", "quantise", "best_of", "keep_whole")
-        if name in given
-    }
+    known |= {name: given[name] for name in _AS_GIVEN if name in given}
     if "memory" in given:
         known["memory"] = str(given["memory"])
     if "layers" in given:
         known["layers"] = _layers(given["layers"])
     if "size" in given:
         known["size"] = _size(given["size"])
+    if "loras" in given:
+        known["loras"] = _texts("loras", given["loras"], MAX_LORAS)
     if "edits" in given:
         known["edits"] = _texts("edits", given["edits"], MAX_EDITS)
     if "outputs" in given:

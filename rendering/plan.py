@@ -17,9 +17,11 @@ from typing import Any
 
 from ..errors import InputError
 from ..models.folder import fingerprint, read_json
+from ..models.lora import read_loras
 from ..models.registry import locate, resolve
 from ..pipelines.sizes import check_boxes
-from ..run import check_layers
+from ..run import check_layers, gguf_path
+from ..session import ModelOptions
 from .fields import FIELDS, from_row
 from .inputs import hash_input, measure
 from .jobs import MADE_BY_MODEL, Job, LayerWish, parse_job, uses
@@ -56,7 +58,7 @@ class PlannedJob:
 
     @property
     def group(self) -> tuple[object, ...]:
-        return self.model, self.job.task, self.shape
+        return *self.job.held, self.job.task, self.shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def make_plan(
     done: list[tuple[PlannedJob, Receipt]] = []
     rejected: list[Rejection] = []
     rows: dict[str, int] = {}
-    facts = lru_cache(maxsize=None)(_model_facts)
+    facts, added = lru_cache(maxsize=None)(_model_facts), lru_cache(maxsize=None)(_added)
     for row in read_rows(settings.jobs):
         if on_row is not None:
             on_row(row.number)
@@ -119,7 +121,7 @@ def make_plan(
                 if (first := rows.get(job.id.casefold())) is not None:
                     raise InputError(f"id {job.id!r} is that of row {first} already: give every job its own")
                 rows[job.id.casefold()] = row.number
-                planned = _planned(job, row.number, len(rows), find, settings.max_megapixels, facts)
+                planned = _planned(job, row.number, len(rows), find, settings.max_megapixels, facts, added)
                 receipt = _receipt(settings.folder, planned)
             except InputError as error:
                 rejected.append(
@@ -171,20 +173,23 @@ def _planned(
     order: int,
     find: Find,
     max_megapixels: int,
-    facts: Callable[[str], tuple[str, Mapping[str, Any]]],
+    facts: Callable[[str, bool], tuple[str, Mapping[str, Any]]],
+    added: Callable[[str | None, tuple[str, ...], str | None], dict[str, Any]],
 ) -> PlannedJob:
     """Raises InputError where input or model cannot serve the job."""
     shape: tuple[int, ...] = (0, 0)
     source = source_hash = revision = None
+    additions: dict[str, Any] = {}
     if job.task in MADE_BY_MODEL:
-        revision, stored = facts(job.model)
+        additions = added(job.transformer, job.loras, job.quantise)
+        revision, stored = facts(job.model, job.transformer is None)
         shape = _check_model(job, stored)
     if job.input is not None:
         source = find(job.input)
         size = measure(source, max_megapixels)
         source_hash = hash_input(source)
         shape = (*size, *shape[2:])
-    parts = {"settings": job.settings(), "input": source_hash, "model": revision}
+    parts = {"settings": job.settings(), "input": source_hash, "model": revision, **additions}
     if source is not None:  # a document may keep its file's name
         parts["name"] = source.name
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
@@ -194,9 +199,18 @@ def _planned(
     )
 
 
-def _model_facts(name: str) -> tuple[str, Mapping[str, Any]]:
+def _added(transformer: str | None, loras: tuple[str, ...], quantise: str | None) -> dict[str, Any]:
+    """The contents of the files that are added to a model. Raises InputError for what is no such file, and for what does
+    not go together."""
+    options = ModelOptions(transformer=gguf_path(transformer), loras=read_loras(loras), quantise=quantise)
+    return {
+        name: value for name, value in options.facts().items() if value and name in ("transformer", "loras")
+    }
+
+
+def _model_facts(name: str, transformer: bool) -> tuple[str, Mapping[str, Any]]:
     """The fingerprint of a model on this machine and what its folder says of itself; nothing is fetched."""
-    entry = locate(resolve(name), download=False)
+    entry = locate(resolve(name), download=False, transformer=transformer)
     assert entry.path is not None
     return fingerprint(entry.path), read_json(entry.path / "model_index.json", entry.remedy)
 
@@ -240,9 +254,13 @@ def _grouped(jobs: list[PlannedJob]) -> list[PlannedJob]:
     """Jobs of one model and shape together, groups in the order of their first job."""
     first: dict[object, int] = {}
     for index, planned in enumerate(jobs):
-        first.setdefault(planned.model, index)
-        first.setdefault(planned.group, index)
-    return sorted(jobs, key=lambda one: (first[one.model], first[one.group], one.order))
+        for key in (planned.model, planned.job.held, planned.group):
+            first.setdefault(key, index)
+
+    def place(one: PlannedJob) -> tuple[int, ...]:
+        return first[one.model], first[one.job.held], first[one.group], one.order
+
+    return sorted(jobs, key=place)
 
 
 def counts(plan: Plan) -> Counter[tuple[str, str]]:

@@ -21,6 +21,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 TEMPLATES = ("id", "input", "prompt", "layers", "edits")
 """Fields whose texts may hold ``{name}``."""
+PATHS = ("input", "model", "transformer", "loras")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +150,17 @@ def _filled(
         raise InputError(
             f"{name!r} is neither a field nor used as {{{name}}} in a text of this job{_hint(name, FIELDS)}"
         )
-    parts = [f"{name}{_word(value)}" for name, value in swept.items() if name not in told]
+    parts = [f"{name}{_word(name, value)}" for name, value in swept.items() if name not in told]
     if isinstance(result.get("id"), str) and parts:
         result["id"] = "-".join([result["id"], *parts])
     return result
 
 
-def _word(value: Any) -> str:
-    """A value as a part of an id."""
+def _word(name: str, value: Any) -> str:
+    """A field's value as a part of an id; of paths their last part, which tells them apart."""
+    if name in PATHS:
+        parts = value if isinstance(value, list) else [value]
+        value = " ".join(str(part).rpartition("/")[2] for part in parts)
     return re.sub(r"[^A-Za-z0-9._]+", "_", str(value)).strip("_")[:40]
 
 
