@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, default=Path("weights/vae"))
     parser.add_argument("--start", type=Path, help="go on from the weights of this folder, such as weights/")
     parser.add_argument("--out", type=Path, default=Path("runs/layers"))
-    parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument(
+        "--minutes", type=float, default=90, help="in all, those before a stop included (default: 90)"
+    )
     parser.add_argument("--device", choices=tuple(PRESETS), default="cpu")
     parser.add_argument(
         "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"

@@ -64,7 +64,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("runs/vae"))
-    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument(
+        "--minutes", type=float, default=30, help="in all, those before a stop included (default: 30)"
+    )
     parser.add_argument("--device", choices=tuple(STAGES), default="cpu")
     parser.add_argument(
         "--atlas", type=Path, help="sprites drawn before (Atlas.save); by default from the fonts here"
@@ -104,19 +106,20 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
     restore = install_still_convolutions(vae, channels_last=True)
     optimiser = Muon(*split_parameters(vae, HEADS), lr=0.012 * args.rate, adamw_lr=2e-3 * args.rate)
     same_weights(accelerator, (vae,))
-    ema, step, state_file = EMA(vae, 0.998), 0, args.out / "state.pt"
+    ema, step, seconds, state_file = EMA(vae, 0.998), 0, 0.0, args.out / "state.pt"
     if state_file.exists():
         state = torch.load(state_file, map_location=device)
         vae.load_state_dict(state["vae"])
         optimiser.load_state_dict(state["optimiser"])
         ema.load_state_dict(state["ema"])
-        step = state["step"]
+        step, seconds = state["step"], state["seconds"]
     atlas = Atlas.load(args.atlas) if args.atlas else build_atlas()
     renderer, stages = Renderer(atlas, device), list(STAGES[args.device])
     log, settings = RunLog(args.out / "log.jsonl"), VAELossSettings(overlap=args.overlap)
-    began = saved = time.monotonic()
+    saved = time.monotonic()
+    began = saved - seconds
     torch.manual_seed(args.seed + 1 + accelerator.process_index)
-    first, stage, plans, seen = step, None, iter(()), 0
+    stage, plans, seen = None, iter(()), 0
     # The first process's clock: one that left the loop alone would leave the others waiting for its gradients.
     while (share := agreed(accelerator, (time.monotonic() - began) / (60 * minutes))[0]) < 1:
         if stage is None or share >= stage.until:
@@ -130,7 +133,7 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
                 start=step * 64,
             )
             plans = loader(stream, workers=workers)
-        optimiser.scale_lr(rate(share, step - first))
+        optimiser.scale_lr(rate(share, step))
         pixels = next(plans).draw(renderer)
         loss, figures = vae_loss(vae, pixels, settings)
         optimiser.zero_grad()
@@ -146,10 +149,10 @@ def train(args: argparse.Namespace, accelerator: Accelerator) -> None:
             shown = {name: float(value) for name, value in figures.items()}
             log.write(step=step, loss=loss.item(), share=share, crop=stage.crop, crops=seen, **shown)
         if time.monotonic() - saved > 180:
-            saved = save(args.out, vae, optimiser, ema, step)
+            saved = save(args.out, vae, optimiser, ema, step, began)
     if not accelerator.is_main_process:
         return
-    save(args.out, vae, optimiser, ema, step)
+    save(args.out, vae, optimiser, ema, step, began)
     vae.load_state_dict(ema.shadow)
     clear_video_taps(vae)
     if not args.decoder_only:
@@ -178,17 +181,19 @@ def load_codec(folder: Path) -> AutoencoderKLQwenImage:
     return AutoencoderKLQwenImage.from_pretrained(folder, torch_dtype=torch.float32)
 
 
-def save(out: Path, vae: AutoencoderKLQwenImage, optimiser: Muon, ema: EMA, step: int) -> float:
-    """Write the state beside its place and rename it; returns the time."""
+def save(out: Path, vae: AutoencoderKLQwenImage, optimiser: Muon, ema: EMA, step: int, began: float) -> float:
+    """Write the state of a run that ``began`` then beside its place and rename it; returns the time."""
+    now = time.monotonic()
     state = {
         "vae": vae.state_dict(),
         "optimiser": optimiser.state_dict(),
         "ema": ema.state_dict(),
         "step": step,
+        "seconds": now - began,
     }
     torch.save(state, out / "state.tmp")
     (out / "state.tmp").replace(out / "state.pt")
-    return time.monotonic()
+    return now
 
 
 if __name__ == "__main__":

@@ -66,6 +66,14 @@ class GradientCosine:
         self.mean: float | None = None
         self._seen = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured so far."""
+        return {"mean": self.mean, "seen": self._seen, "ended": self.ended}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from it."""
+        self.mean, self._seen, self.ended = state["mean"], state["seen"], state["ended"]
+
     def update(self, loss: Tensor, extra: Tensor) -> None:
         """Take in one measurement; both graphs stay alive."""
         gradients = [

@@ -23,7 +23,8 @@ class EMA:
         torch._foreach_lerp_([self.shadow[k] for k in floats], [state[k] for k in floats], 1 - d)
 
     def state_dict(self) -> dict[str, object]:
-        return {"shadow": self.shadow, "steps": self.steps, "decay": self.decay}
+        return {"shadow": self.shadow, "steps": self.steps}
 
     def load_state_dict(self, state: dict) -> None:
-        self.shadow, self.steps, self.decay = state["shadow"], state["steps"], state["decay"]
+        """Go on from a state; the decay stays the one this was made with."""
+        self.shadow, self.steps = state["shadow"], state["steps"]

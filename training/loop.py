@@ -35,8 +35,8 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopSettings:
-    """``minutes`` to train, or ``steps`` where runs must be comparable; ``batches`` a step, of one task each; shares of the
-    time in 0..1.
+    """``minutes`` to train in all, or ``steps`` where runs must be comparable; ``batches`` a step, of one task each;
+    shares of the time in 0..1.
 
     ``align``: weight of the alignment head until ``align_until``, or until its gradient no longer agrees with the loss's.
     ``warm_blocks``: share of the time at the start in which clean frames and the head alone teach the blocks below it (ERW,
@@ -81,7 +81,7 @@ class LoopSettings:
                 raise ValueError(f"{name} is a share of the time and must lie in 0..1")
 
     def rate(self, share: float, steps: int) -> float:
-        """Factor of the learning rates after ``share`` of the time and ``steps`` steps of this run."""
+        """Factor of the learning rates after ``share`` of the time and ``steps`` steps."""
         return min(1.0, (steps + 1) / self.warm_up, max(0.0, (1 - share) / self.decay))
 
     def large_share(self, share: float) -> float:
@@ -131,23 +131,25 @@ class Trainer:
         self.cosine = GradientCosine(probe)
         same_weights(accelerator, (model, self.alignment))
         self.ema = EMA(model, settings.average)
-        self.step = 0
+        self.step, self.tokens, self.seconds = 0, 0, 0.0
         self.log = RunLog(out / "log.jsonl")
         self._sums: dict[str, list[Tensor]] = {}
-        self.tokens = 0
 
     def run(self) -> None:
-        """Train for the settings' minutes, then write state, a last validation and the model's folders."""
-        s, first, began = self.settings, self.step, time.monotonic()
+        """Train until the settings' minutes are over, those before a stop included; then write state, a last validation and
+        the model's folders."""
+        s, here, tokens = self.settings, time.monotonic(), self.tokens
+        began = here - self.seconds
         rng = np.random.default_rng([s.seed, self.step, self.accelerator.process_index])
-        saved = checked = began
-        while (share := self._agree(first, began)) < 1:
+        saved = checked = here
+        while (share := self._agree(began)) < 1:
             self.large.value = s.large_share(share)
-            self.optimiser.scale_lr(s.rate(share, self.step - first))
+            self.optimiser.scale_lr(s.rate(share, self.step))
             self._step(rng, share)
             now = time.monotonic()
+            self.seconds = now - began
             if self.step % s.log_every == 0:
-                self._report(share, now - began)
+                self._report(share, (self.tokens - tokens) / (now - here))
             if not self.accelerator.is_main_process:
                 continue
             if now - checked > s.validate_every:
@@ -162,15 +164,15 @@ class Trainer:
             self.log.write(step=self.step, share=1.0, **self.validate())
             export(self.model, self.ema.shadow, self.out)
 
-    def _agree(self, first: int, began: float) -> float:
+    def _agree(self, began: float) -> float:
         """The share of the run that is over, and whether the alignment head goes on: the same in every process."""
-        share, ended = agreed(self.accelerator, self._share(first, began), float(self.cosine.ended))
+        share, ended = agreed(self.accelerator, self._share(began), float(self.cosine.ended))
         self.cosine.ended = bool(ended)
         return share
 
-    def _share(self, first: int, began: float) -> float:
+    def _share(self, began: float) -> float:
         if self.settings.steps is not None:
-            return (self.step - first) / self.settings.steps
+            return self.step / self.settings.steps
         return (time.monotonic() - began) / (60 * self.settings.minutes)
 
     def _step(self, rng: np.random.Generator, share: float) -> None:
@@ -212,13 +214,9 @@ class Trainer:
         routed = self.routing is not None and share < 1 - self.settings.decay
         return self.routing.over(batch.layout) if self.routing is not None and routed else nullcontext()
 
-    def _report(self, share: float, seconds: float) -> None:
+    def _report(self, share: float, pace: float) -> None:
         means = {k: float(torch.stack(v).mean()) for k, v in self._sums.items()}
-        counted = {
-            "tokens": self.tokens,
-            "scenes": self.pool.scenes,
-            "tokens_per_second": self.tokens / seconds,
-        }
+        counted = {"tokens": self.tokens, "scenes": self.pool.scenes, "tokens_per_second": pace}
         cosine = {} if self.cosine.mean is None else {"cosine": self.cosine.mean}
         if self.accelerator.is_main_process:
             self.log.write(step=self.step, share=share, **means, **counted, **cosine)
@@ -252,7 +250,11 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "ema": self.ema.state_dict(),
             "alignment": self.alignment.state_dict(),
+            "head": self.head.state_dict(),
+            "cosine": self.cosine.state_dict(),
             "step": self.step,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
         }
         torch.save(state, self.out / "state.tmp")
         (self.out / "state.tmp").replace(self.out / "state.pt")
@@ -267,5 +269,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.ema.load_state_dict(state["ema"])
         self.alignment.load_state_dict(state["alignment"])
-        self.step = state["step"]
+        self.head.load_state_dict(state["head"])
+        self.cosine.load_state_dict(state["cosine"])
+        self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
         return True

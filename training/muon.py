@@ -1,6 +1,6 @@
 """Muon: momentum whose matrix updates are orthogonalised, with AdamW for everything that is not a hidden matrix.
 
-Jordan et al. 2024 (see docs/embedded_model.md). For a matrix gradient G the step is the nearest semi-orthogonal
+Jordan et al. 2024 (kellerjordan.github.io/posts/muon). For a matrix gradient G the step is the nearest semi-orthogonal
 matrix to the Nesterov momentum, found by five Newton-Schulz iterations. Convolution kernels count as matrices of
 (output channels) x (everything else). Embeddings, heads, norms and biases go to AdamW.
 """
@@ -60,6 +60,13 @@ class Muon(torch.optim.Optimizer):
         """Set every group's rate to ``factor`` times the one it was made with."""
         for group in self.param_groups:
             group["lr"] = group["base_lr"] * factor
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state; rates are those that this was made with."""
+        rates = [group["base_lr"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = group["base_lr"] = rate
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:

@@ -73,16 +73,24 @@ def test_a_run_learns_and_what_it_exports_goes_on(
 def test_a_state_resumes_exactly(model: LayersModel, pool: Pool, stream: ChunkStream, tmp_path: Path) -> None:
     first = trainer(model, pool, stream, tmp_path)
     first._step(np.random.default_rng(0), 0.1)
+    first.seconds, first.cosine.mean, first.cosine.ended = 1.5, -0.25, True
     first.save()
+    tokens = first.tokens
     kept = {k: v.clone() for k, v in model.state_dict().items()}
     momentum = [v["momentum"].clone() for v in first.optimiser.state.values() if "momentum" in v]
     first._step(np.random.default_rng(1), 0.1)
     assert any(not torch.equal(v, kept[k]) for k, v in model.state_dict().items())
-    again = trainer(model, pool, stream, tmp_path)
-    assert again.resume() and again.step == 1
+    again = trainer(model, pool, stream, tmp_path, muon_lr=0.004, average=0.75)
+    assert again.resume() and (again.step, again.tokens, again.seconds) == (1, tokens, 1.5)
+    assert again.cosine.ended and again.cosine.mean == -0.25  # a head that was let go stays away
+    assert again.optimiser.param_groups[0]["base_lr"] == 0.004 and again.ema.decay == 0.75
     assert all(torch.equal(v, kept[k]) for k, v in model.state_dict().items())
     found = [v["momentum"] for v in again.optimiser.state.values() if "momentum" in v]
     assert all(torch.equal(a, b) for a, b in zip(found, momentum, strict=True)) and momentum
+    rest = trainer(model, pool, stream, tmp_path, steps=3)  # as the minutes, steps are those of the whole run
+    rest.resume()
+    rest.run()
+    assert rest.step == 3
 
 
 def test_the_head_is_let_go_and_the_first_blocks_warm_up(
