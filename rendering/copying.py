@@ -22,6 +22,7 @@ class Copier:
         self._copies = copies
         self._stop = stop
         self._waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+        self._through = False
         self.copied = 0
         self.failures: dict[str, str] = {}
         """id: reason, of results that could not be copied; the next render tries again."""
@@ -32,20 +33,30 @@ class Copier:
         """Have a result copied."""
         self._waiting.put(folder)
 
-    def finish(self) -> None:
-        """Wait for everything that was added."""
-        self._waiting.put(None)
+    def finish(self) -> bool:
+        """Wait for everything that was added; whether all of it had its turn."""
+        self.close()
+        self._thread.join(0.1)
         while self._thread.is_alive() and not self._stop.is_set():
             self._thread.join(0.1)
+        return self._through
+
+    def close(self) -> None:
+        """Let the thread end when it is done, without waiting for it."""
+        self._waiting.put(None)
 
     def _work(self) -> None:
         failed = []
-        while (folder := self._waiting.get()) is not None and not self._stop.is_set():
+        while (folder := self._waiting.get()) is not None:
+            if self._stop.is_set():
+                return
             if not self._copy(folder):
                 failed.append(folder)
         for folder in failed:
-            if not self._stop.is_set():
-                self._copy(folder)
+            if self._stop.is_set():
+                return
+            self._copy(folder)
+        self._through = True
 
     def _copy(self, folder: Path) -> bool:
         try:

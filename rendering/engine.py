@@ -100,7 +100,7 @@ class _Engine:
     ) -> None:
         # First of all, since it may refuse. A pause between two tries ends when the render is to stop.
         copies = None if settings.copy_to is None else Copies(settings.copy_to, stop.wait)
-        self._settings = settings
+        self._settings, self._workers = settings, settings.workers
         self._members = members
         self._folder = settings.folder.absolute()  # actors on a cluster work in folders of their own
         self._stop = stop
@@ -118,6 +118,8 @@ class _Engine:
     def close(self) -> None:
         if self._pool is not None:
             self._pool.stop(0.0)
+        if self._copier is not None:
+            self._copier.close()
         self._clear_staging()
         self._journal.close()
         self._events.close()
@@ -126,15 +128,17 @@ class _Engine:
         self._recover()
         inputs = open_inputs(self._settings, self._folder / STATE / INPUTS, self._stop)
         plan = make_plan(self._settings, self._check_stop, inputs)
+        if self._settings.cluster is None and self._members is None:  # idle ones are not begun
+            self._workers = max(1, min(self._workers, len(plan.todo)))
         self._enter(plan)
         self._copy_done(plan)
         queue = JobQueue(plan.todo)
         if plan.todo and not self._stop.is_set():
-            self._pool = self._make_pool(len(plan.todo))
+            self._pool = self._make_pool()
             self._work(queue)
         left = bool(queue) or bool(self._running)
-        uncopied = self._end_copies()
-        stopped = self._stop.is_set() and (left or self._copier is not None)
+        copied, uncopied = self._end_copies()
+        stopped = self._stop.is_set() and (left or not copied)
         outcome = Outcome(
             made=self._made,
             already_done=len(plan.done),
@@ -148,9 +152,7 @@ class _Engine:
         )
         if not stopped:
             self._events.tell("summary")
-            run = Run(
-                made=self._made, seconds=outcome.seconds, busy=self._busy, workers=self._settings.workers
-            )
+            run = Run(made=self._made, seconds=outcome.seconds, busy=self._busy, workers=self._workers)
             write_summary(self._folder, plan, self._journal.entries(), run)
         self._events.tell(
             "stopped" if stopped else "finished",
@@ -171,24 +173,26 @@ class _Engine:
             if self._copier is not None and not self._stop.is_set():
                 self._copier.add(self._folder / planned.job.id)
 
-    def _end_copies(self) -> int:
+    def _end_copies(self) -> tuple[bool, int]:
+        """Whether every result had its turn to be copied, and how many could not be."""
         if self._copier is None:
-            return 0
-        self._copier.finish()
-        for id, reason in self._copier.failures.items():
+            return True, 0
+        through = self._copier.finish()
+        failures = dict(self._copier.failures)
+        for id, reason in failures.items():
             self._events.tell("copy_failed", id=id, reason=reason)
-        return len(self._copier.failures)
+        return through, len(failures)
 
-    def _make_pool(self, jobs: int) -> Pool:
+    def _make_pool(self) -> Pool:
         settings = self._settings
         worker = WorkerSettings(runner=settings.runner, threads=settings.threads, writers=settings.writers)
         if settings.cluster is not None:
             from .cluster import RayPool
 
-            return RayPool(worker, settings.workers, settings.cluster)
+            return RayPool(worker, self._workers, settings.cluster)
         if self._members is not None:
             return GroupPool(worker, self._members)
-        return LocalPool(worker, min(settings.workers, jobs))
+        return LocalPool(worker, self._workers)
 
     def _recover(self) -> None:
         """Put away what an engine that was killed left behind."""
@@ -228,7 +232,7 @@ class _Engine:
             redo=len(plan.redo) or None,
             already_done=len(plan.done),
             rejected=len(plan.rejected),
-            workers=self._settings.workers,
+            workers=self._workers,
         )
         for rejection in plan.rejected:
             self._events.tell("job_rejected", row=rejection.row, id=rejection.id, reason=rejection.reason)
@@ -357,5 +361,5 @@ class _Engine:
         for id in lost.suspects:
             self._judge(Failed(id=id, reason=lost.reason, kind="passing"), queue)
         self._stillborn = 0 if lost.suspects else self._stillborn + 1
-        if self._stillborn >= _MOST_STILLBORN * self._settings.workers:
+        if self._stillborn >= _MOST_STILLBORN * self._workers:
             raise AcetateError(f"workers end before they begin ({lost.reason}): run `acetate doctor`")

@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from acetate.errors import InputError
 from acetate.rendering import RenderSettings, render
 from acetate.rendering.copies import Copies
+from acetate.rendering.copying import Copier
 
 from .conftest import made_jobs, results, run
 
@@ -47,6 +48,23 @@ def test_every_result_is_copied_once(settings: Build, tmp_path: Path, store: Any
     assert stored(store) == results(tmp_path / "out")
     kept = {name: time for name, time in times.items() if not name.startswith("j0/")}
     assert {name: store.created(f"/bucket/results/{name}") for name in kept} == kept
+
+
+def test_a_stop_after_the_last_copy_comes_too_late(settings: Build, tmp_path: Path, store: Any) -> None:
+    run(settings(made_jobs(3)))
+    for stopped in (False, True):
+        stop = threading.Event()
+        copier = Copier(Copies(URL, stop.wait), stop)
+        if stopped:
+            stop.set()
+        for number in range(3):
+            copier.add(tmp_path / "out" / f"j{number}")
+        while not stopped and copier.copied < 3:
+            time.sleep(0.01)
+        stop.set()
+        assert copier.finish() is not stopped
+        copier._thread.join(5)
+        assert not copier._thread.is_alive()
 
 
 def test_a_store_that_fails_is_tried_again_and_then_reported(

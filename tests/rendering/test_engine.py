@@ -48,6 +48,12 @@ def test_the_same_command_again_does_nothing(settings: Build, tmp_path: Path, st
     audit(tmp_path / "out", 3)
 
 
+def test_workers_that_would_have_nothing_to_do_are_not_counted(settings: Build, tmp_path: Path) -> None:
+    _, told = run(settings(made_jobs(1), workers=4))
+    assert next(facts["workers"] for event, facts in told if event == "started") == 1
+    assert "1 worker<" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_what_changed_is_made_anew_and_nothing_else(settings: Build, tmp_path: Path, stub_log: Path) -> None:
     jobs = made_jobs(4)
     run(settings(jobs))
