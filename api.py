@@ -30,7 +30,7 @@ from .models.lora import LoraLike
 from .models.registry import DEFAULT_MODEL
 from .progress import OnProgress, Phases
 from .report import recomposition_facts
-from .run import Run, check_layers, check_prompt
+from .run import Run, check_layers, check_prompt, check_sides, check_text, whole
 
 if TYPE_CHECKING:
     from .pipelines.progress import Progress
@@ -111,10 +111,12 @@ def decompose(
         cancel=cancel,
     )
     check_size(size)
-    check_tries(best_of)
+    best_of = check_tries(best_of)
     picture = visible_picture(image)
+    if prompt is not None:
+        check_text("prompt", prompt)
     if layers != "auto":
-        check_layers(layers, run.stored)
+        layers = check_layers(layers, run.stored)
     count = min(run.stored.get("max_layers", AUTO_LAYERS), AUTO_LAYERS) if layers == "auto" else layers
     described = check_layer_prompts(layer_prompts, count)
     height, width = picture.pixels.shape[:2]
@@ -181,6 +183,7 @@ def generate(
     from .pipelines.sizes import check_boxes, check_canvas, flux_canvas
 
     check_prompt(prompt, "picture")
+    size = check_sides(size)
     described = max(len(layer_prompts), len(boxes))
     if layers is None:
         layers = described + 1 if described else 3
@@ -202,7 +205,7 @@ def generate(
     on_flux = run.family is FLUX
     if on_flux:
         _check_regions(layers, layer_prompts, boxes)
-    check_layers(layers, run.stored, run.family.max_layers)
+    layers = check_layers(layers, run.stored, run.family.max_layers)
     if described >= layers:
         raise InputError(
             f"{described} layers are described above the background, but only {layers} are asked for in all: "
@@ -337,10 +340,12 @@ def check_size(size: str) -> None:
         raise InputError(f"the size must be 'native' or 'model', not {size!r}")
 
 
-def check_tries(best_of: int) -> None:
-    """Raises InputError for a number of tries that cannot be."""
-    if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_TRIES:
+def check_tries(best_of: int) -> int:
+    """The number as a plain int. Raises InputError for a number of tries that cannot be."""
+    tries = whole(best_of)
+    if tries is None or not 1 <= tries <= MAX_TRIES:
         raise InputError(f"best_of must lie between 1 and {MAX_TRIES} tries, not {best_of!r}")
+    return tries
 
 
 def check_layer_prompts(given: Sequence[str | None], layers: int) -> list[str | None] | None:
@@ -354,5 +359,8 @@ def check_layer_prompts(given: Sequence[str | None], layers: int) -> list[str | 
         raise InputError(
             f"{len(given)} layers are described, but only {layers} are made: ask for {len(given)}"
         )
+    for text in given:
+        if text is not None:
+            check_text("layer prompt", text)
     described = [text.strip() or None if text else None for text in given]
     return described if any(described) else None

@@ -15,15 +15,16 @@ import numpy as np
 
 from .api import PictureLike, check_size, matched, picture_from, visible_picture
 from .errors import InputError
-from .fitting import Memory, Quantise
+from .fitting import Memory, Quantise, picture_size
 from .layers.composite import to_float
 from .layers.document import Box, Group, Layer, LayeredImage
 from .layers.edit import trim
+from .layers.edits.properties import drawn_like
 from .models.family import FLUX
 from .models.lora import LoraLike
 from .models.registry import DEFAULT_MODEL
 from .progress import OnProgress
-from .run import Run, check_layers, check_prompt
+from .run import Run, check_layers, check_prompt, check_sides, check_text, whole
 
 if TYPE_CHECKING:
     from .pipelines.progress import Progress
@@ -54,9 +55,10 @@ def complete(
     """Make the layers that a stack is missing, given the others, which stay exactly as they are.
 
     ``layers``: a document, of which ``layer`` (a name, an id or "#0", the lowest; top-level nodes only) is made anew, or
-    gets a new neighbour where ``add`` says "above" or "below"; without ``layer`` the new one comes on top, or with ``add``
-    "below" beneath everything. Or one picture or None per layer, bottom to top, all of one size: None is made, so
-    ``[None, fish]`` asks for a background to a fish and ``[sky, None]`` for something in the sky.
+    gets a new neighbour where ``add`` says "above" (and above what is clipped to it) or "below"; without ``layer`` the
+    new one comes on top, or with ``add`` "below" beneath everything. Or one picture or None per layer, bottom to top, all
+    of one size (floats count as 8 bits): None is made, so ``[None, fish]`` asks for a background to a fish and ``[sky,
+    None]`` for something in the sky.
 
     ``prompt`` and ``box`` (canvas pixels, half-open) describe what is made: one, or a list with one entry per missing layer,
     bottom to top. ``scene``: the whole picture in words. The model sees the given layers at its own size; what it makes is
@@ -80,7 +82,13 @@ def complete(
         on_step=on_step,
         cancel=cancel,
     )
+    if scene is not None:
+        check_text("scene", scene)
     given: Any
+    if isinstance(layers, str | bytes | os.PathLike):
+        raise InputError(
+            "give a document (LayeredImage.open), or a list with a picture, or None, for each layer: not a file"
+        )
     if isinstance(layers, LayeredImage):
         given, missing = _with_gap(layers, layer, add)
         described = [_words_of(node) for node in given.layers]
@@ -114,6 +122,12 @@ def complete(
     run.fit(len(described), canvas)
     output = run.made(layers=given, missing=numbers, prompt=scene, layer_prompts=described, boxes=boxes)
     document = output.documents[0]
+    if isinstance(layers, LayeredImage) and layer is not None and add is None:
+        (place,), (words,) = missing, prompts
+        remade = drawn_like(document.layers[place], layers.layers[place])
+        if words is None:
+            remade = remade.replace(name=layers.layers[place].name)
+        document = document.with_layers((*document.layers[:place], remade, *document.layers[place + 1 :]))
     for place in missing:
         if place > 0:
             document = trim(document, f"#{place}")
@@ -122,7 +136,7 @@ def complete(
         "add": add,
         "missing": [place + 1 for place in missing],
         "prompt": prompt if isinstance(prompt, str) or prompt is None else list(prompt),
-        "box": [list(one) for one in boxes if one is not None] or None,
+        "box": [None if one is None else list(one) for one in places] if any(places) else None,
         "scene": scene,
     }
     return run.finished(document, arguments)
@@ -221,6 +235,7 @@ def transparent(
     from .pipelines.sizes import check_canvas, flux_canvas
 
     check_prompt(prompt, "layer")
+    size = check_sides(size)
     run = Run(
         task="transparent",
         model=model,
@@ -260,7 +275,11 @@ def transparent(
     if picture is not None:
         call["image"] = picture
     shown = None if picture is None else (picture.shape[1], picture.shape[0])
-    canvas = flux_canvas(width, height, shown) if on_flux else size or shown
+    canvas: tuple[int, int] | None
+    if on_flux:
+        canvas = flux_canvas(width, height, shown)
+    else:
+        canvas = size or (None if shown is None else picture_size(run.stored, shown))
     run.fit(1, canvas, picture=picture is not None)
     document = run.made(**call).documents[0]
     arguments = {
@@ -285,8 +304,14 @@ def _with_gap(
     if len(path) > 1:
         raise InputError(f"{layer!r} lies in a group: only layers outside of groups can be completed")
     place = path[0]
+    if add == "above":
+        place += 1
+        while (
+            place < len(document.layers) and document.layers[place].clipping
+        ):  # they stay clipped to their base
+            place += 1
     if add is not None:
-        return document, [place + (add == "above")]
+        return document, [place]
     if document.layers[place].locked:
         raise InputError(f"the layer {document.layers[place].name!r} is locked: unlock it first")
     if len(document.layers) == 1:
@@ -303,8 +328,12 @@ def _one_each(value: Any, missing: Sequence[int], what: str, single: type) -> li
     """``value`` as one entry per missing layer: a single one (of ``single``, or of as many) belongs to the only one."""
     if value is None:
         return [None] * len(missing)
-    alone = isinstance(value, str) if single is str else all(isinstance(part, int) for part in value)
+    alone = isinstance(value, str) if single is str else all(whole(part) is not None for part in value)
     entries = [value] if alone else list(value)
+    if single is str:
+        for words in entries:
+            if words is not None:
+                check_text("prompt", words)
     if len(entries) != len(missing):
         raise InputError(
             f"{len(entries)} {what} were given for {len(missing)} missing layers: give one for each, or None"

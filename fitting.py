@@ -45,6 +45,14 @@ _FRAMES = {
 }
 
 
+def picture_size(stored: dict[str, Any], size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) at which the model works on a picture of ``size``. ``stored``: the model's own settings."""
+    from .pipelines.sizes import bucket_size
+
+    resolution = int(stored.get("default_resolution", RESOLUTION))
+    return bucket_size(*size, resolution, int(stored.get("size_multiple", MULTIPLE)))
+
+
 def work_of(
     task: str,
     stored: dict[str, Any],
@@ -57,13 +65,12 @@ def work_of(
     """What one call comes to. ``stored``: the model's own settings; ``size``: (width, height) of the picture or canvas in
     pixels, None for the model's own square."""
     from .models.memory.work import Work
-    from .pipelines.sizes import bucket_size
 
     added, of_picture = _FRAMES[task]
     resolution = int(stored.get("default_resolution", RESOLUTION))
     wide, tall = size or (resolution, resolution)
     if of_picture:
-        wide, tall = bucket_size(wide, tall, resolution, int(stored.get("size_multiple", MULTIPLE)))
+        wide, tall = picture_size(stored, (wide, tall))
     return Work(
         width=wide,
         height=tall,
@@ -224,6 +231,7 @@ __all__ = [
     "Memory",
     "Quantise",
     "model_inventory",
+    "picture_size",
     "plan_call",
     "plan_elsewhere",
     "plan_here",

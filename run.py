@@ -5,6 +5,7 @@ Knows steps, seeds and models; nothing of what a task is given or makes.
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 import time
@@ -60,7 +61,9 @@ class Run:
     _plans: list[Plan] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
-        check_run(self.steps, self.seed)
+        steps, seed = check_run(self.steps, self.seed)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "seed", seed)
         _ = self.options  # made now, since making them checks them
 
     @cached_property
@@ -216,27 +219,60 @@ def gguf_path(given: str | os.PathLike[str] | None) -> Path | None:
     return file
 
 
-def check_run(steps: int | None, seed: int) -> None:
-    """Raises InputError for a number of steps or a seed that cannot be."""
-    if steps is not None and (
-        isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS
-    ):
+def whole(value: object) -> int | None:
+    """``value`` as a plain int where it is a whole number, numpy's included; None for everything else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def check_run(steps: int | None, seed: int) -> tuple[int | None, int]:
+    """Both as plain numbers. Raises InputError for a number of steps or a seed that cannot be."""
+    count, start = whole(steps), whole(seed)
+    if steps is not None and (count is None or not 1 <= count <= MAX_STEPS):
         raise InputError(f"the number of steps must lie between 1 and {MAX_STEPS}, not {steps!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+    if start is None or not 0 <= start < 2**63:
         raise InputError(f"the seed must be a whole number from 0 on, not {seed!r}")
+    return count, start
+
+
+def check_text(name: str, text: object) -> None:
+    """Raises InputError for what is no text, and for text that no file and no tokenizer could hold."""
+    if not isinstance(text, str):
+        raise InputError(f"the {name} must be text, not {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the {name} holds bytes that are no UTF-8 text: write it anew") from error
 
 
 def check_prompt(prompt: str, shows: str) -> None:
     """Raises InputError for a prompt without words; ``shows``: what shows what it says."""
-    if not isinstance(prompt, str) or not prompt.strip():
+    check_text("prompt", prompt)
+    if not prompt.strip():
         raise InputError(f"the prompt is empty: say in words what the {shows} shows")
 
 
-def check_layers(layers: int, stored: dict[str, Any], most: int = MAX_LAYERS) -> None:
-    """Raises InputError for more layers than the model may make, or none; ``stored``: what its folder says of it, ``most``
-    where that is nothing."""
+def check_layers(layers: int, stored: dict[str, Any], most: int = MAX_LAYERS) -> int:
+    """The number as a plain int. Raises InputError for more layers than the model may make, or none; ``stored``: what its
+    folder says of it, ``most`` where that is nothing."""
     most = stored.get("max_layers", most)
-    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= most:
+    count = whole(layers)
+    if count is None or not 1 <= count <= most:
         raise InputError(
             f"the number of layers must lie between 1 and {most}, the background included, not {layers!r}"
         )
+    return count
+
+
+def check_sides(size: Sequence[int] | None) -> tuple[int, int] | None:
+    """(width, height) as plain ints. Raises InputError for what is no such pair."""
+    if size is None:
+        return None
+    sides = [whole(side) for side in size] if isinstance(size, Sequence) and not isinstance(size, str) else []
+    if len(sides) != 2 or sides[0] is None or sides[1] is None:
+        raise InputError(f"the size must be (width, height), two whole numbers of pixels, not {size!r}")
+    return sides[0], sides[1]

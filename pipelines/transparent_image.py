@@ -54,8 +54,11 @@ class TransparentImagePipeline(TextLedPipeline):
         if pictures:
             if arguments.get("init_layers") is not None:
                 raise InputError("Give either image or init_layers; for one layer they are the same.")
-            arguments["init_layers"] = [[picture] for picture in pictures]
             strength = PICTURE_STRENGTH if strength is None else strength
+            if (
+                strength != 1 or arguments.get("mask") is not None
+            ):  # at 1 only the aspect is left of a picture
+                arguments["init_layers"] = [[picture] for picture in pictures]
         if strength is not None:
             arguments["strength"] = strength
         call = CallArguments(**arguments)
@@ -67,7 +70,7 @@ class TransparentImagePipeline(TextLedPipeline):
         rows = max(len(pictures), count_rows(prompt, call.prompt_embeds))
         if pictures:
             canvases = repeated([self._canvas(one, width, height) for one in pictures], rows, "images")
-            if len(pictures) < rows:
+            if call.init_layers is not None and len(pictures) < rows:
                 call = replace(call, init_layers=[[pictures[0]]] * rows)
         else:
             canvases = [self.empty_canvas(width, height)] * rows

@@ -6,10 +6,10 @@ Pure functions from document to document, like those in ``layers.edits``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..errors import InputError
-from ..layers.document import Group, Layer, LayeredImage, Node
+from ..layers.document import Group, LayeredImage, Node
+from ..layers.edits.properties import drawn_like
 from ..layers.select import Path, insert_at, node_at, replace_at
 
 MAX_NESTING = 16
@@ -77,18 +77,7 @@ def put_instead(doc: LayeredImage, selector: str, new: Node) -> LayeredImage:
     path = doc.find_path(selector)
     _refuse_locked(doc, path)
 
-    def change(old: Node) -> tuple[Node, ...]:
-        kept: dict[str, Any] = {
-            "opacity": old.opacity,
-            "visible": old.visible,
-            "clipping": old.clipping,
-            "mask": old.mask,
-        }
-        if isinstance(new, Layer) or isinstance(old, Layer):
-            kept["blend"] = old.blend
-        return (new.replace(**kept),)
-
-    return doc.with_layers(replace_at(doc.layers, path, change))
+    return doc.with_layers(replace_at(doc.layers, path, lambda old: (drawn_like(new, old),)))
 
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:

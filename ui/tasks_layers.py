@@ -39,14 +39,16 @@ def fit_layer(
 
         doc = record.state.doc
         given, place = reduced(doc, gap_at(doc, layer_id, where), most - 1)
-        made = complete(
+        found = complete(
             given,
             f"#{place - 1}" if place else None,
             add="above" if place else "below",
             box=(box or _old_box(doc, layer_id, where)) if place else box,
             **settings,
             **told(job, len(given.layers) + 1),
-        ).layers[place]
+        )
+        known = {node.id for node in given.layers}
+        made = next(node for node in found.layers if node.id not in known)
         assert isinstance(made, Layer)
         if not made.pixels[..., 3].any():
             raise InputError("The model left the layer empty: try other words, another box or another seed.")

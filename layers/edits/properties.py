@@ -75,3 +75,16 @@ def _locked(doc: LayeredImage, selector: str, locked: bool) -> LayeredImage:
         return (node.replace(locked=locked),)
 
     return doc.with_layers(replace_at(doc.layers, doc.find_path(selector), change))
+
+
+def drawn_like(new: Node, old: Node) -> Node:
+    """``new`` with the opacity, blend mode, visibility, clipping and mask of ``old``, whose place it takes."""
+    kept: dict[str, Any] = {
+        "opacity": old.opacity,
+        "visible": old.visible,
+        "clipping": old.clipping,
+        "mask": old.mask,
+    }
+    if isinstance(new, Layer) or isinstance(old, Layer):  # a layer cannot be pass-through
+        kept["blend"] = BlendMode.NORMAL if old.blend is BlendMode.PASS_THROUGH else old.blend
+    return new.replace(**kept)
