@@ -232,7 +232,7 @@ def generate(
         "prompt": prompt,
         "layers": layers,
         "layer_prompts": list(layer_prompts) or None,
-        "boxes": [None if box is None else list(box) for box in boxes] or None,
+        "boxes": [None if box is None else [int(side) for side in box] for box in boxes] or None,
         "size": [document.width, document.height],
     }
     return run.finished(document, arguments)

@@ -136,7 +136,9 @@ def complete(
         "add": add,
         "missing": [place + 1 for place in missing],
         "prompt": prompt if isinstance(prompt, str) or prompt is None else list(prompt),
-        "box": [None if one is None else list(one) for one in places] if any(places) else None,
+        "box": [None if one is None else [int(side) for side in one] for one in places]
+        if any(places)
+        else None,
         "scene": scene,
     }
     return run.finished(document, arguments)
@@ -194,7 +196,7 @@ def extract(
     background, lifted = output.documents[0].leaves()
     document = output.documents[0].with_layers([background, lifted.replace(name="Object")])
     document, recomposed = matched(document, picture, size, run.phases)
-    arguments = {"box": None if box is None else list(box), "size": size}
+    arguments = {"box": None if box is None else [int(side) for side in box], "size": size}
     return run.finished(document, arguments, recomposed)
 
 

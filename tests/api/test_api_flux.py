@@ -372,7 +372,9 @@ def test_a_picture_to_one_layer_on_qwen(tiny_checkpoint: Path) -> None:
     assert (sized.width, sized.height) == (50, 33)
     loaded: list[str] = []
     with pytest.raises(InputError, match=r"between 1 \(none\) and 100, not 0.5"):
-        acetate.transparent("a fish", model=model, guidance=0.5, on_progress=lambda phase, *_: loaded.append(phase))
+        acetate.transparent(
+            "a fish", model=model, guidance=0.5, on_progress=lambda phase, *_: loaded.append(phase)
+        )
     assert not loaded
     told = acetate.transparent("a fish", model=model, guidance=5.0, seed=1)
     assert not np.array_equal(pixels(told)[0], pixels(acetate.transparent("a fish", model=model, seed=1))[0])

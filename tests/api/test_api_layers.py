@@ -52,6 +52,21 @@ def test_one_layer_is_made_and_the_others_stay(
     assert report["arguments"]["missing"] == [expected.index("a star") + 1]
 
 
+def test_a_layer_made_anew_is_drawn_as_the_old_one_was(tiny_checkpoint: Path) -> None:
+    base, shade = acetate.Layer(pixels=noise(1), name="Base"), acetate.Layer(
+        pixels=noise(2), name="Shade", blend=acetate.BlendMode.MULTIPLY, opacity=0.5, clipping=True
+    )  # fmt: skip
+    sky = acetate.Layer(pixels=noise(0), name="Sky")
+    document = acetate.LayeredImage(width=40, height=24, layers=(sky, base, shade))
+    again = acetate.complete(document, "Shade", model=str(tiny_checkpoint)).leaves()[2]
+    assert (again.name, again.blend, again.opacity, again.clipping) == ("Shade", shade.blend, 0.5, True)
+    assert again.pixels.shape != shade.pixels.shape or not np.array_equal(again.pixels, shade.pixels)
+    named = acetate.complete(document, "Shade", prompt="a star", model=str(tiny_checkpoint)).leaves()[2]
+    assert (named.name, named.blend) == ("a star", shade.blend)
+    added = acetate.complete(document, "Base", add="above", prompt="a star", model=str(tiny_checkpoint))
+    assert names(added) == ["Sky", "Base", "Shade", "a star"]  # what is clipped to the base stays so
+
+
 def test_a_list_says_by_none_what_is_missing(tiny_checkpoint: Path) -> None:
     model, fish = str(tiny_checkpoint), noise(1)
     made = acetate.complete([None, fish, None], prompt=["a blue sky", None], model=model, seed=4)
@@ -60,6 +75,13 @@ def test_a_list_says_by_none_what_is_missing(tiny_checkpoint: Path) -> None:
     boxed = acetate.complete([fish, None], box=(3, 2, 30, 20), model=model).leaves()[1]
     x0, y0, x1, y1 = boxed.box
     assert x0 >= 3 and y0 >= 2 and x1 <= 30 and y1 <= 20
+    boxes = [None, tuple(np.int64(side) for side in (3, 2, 30, 20))]
+    two = acetate.complete([fish, None, None], box=boxes, model=model, seed=np.int64(4), steps=np.int32(1))
+    told = two.metadata["report"]
+    assert told["arguments"]["box"] == [None, [3, 2, 30, 20]] and (
+        told["seed"],
+        told["arguments"]["steps"],
+    ) == (4, 1)
 
 
 @pytest.mark.parametrize("place", ["mask", "box"])
@@ -161,3 +183,28 @@ def test_empty_words_for_a_layer() -> None:
         acetate.transparent("  ")
     with pytest.raises(InputError, match="width"):
         acetate.transparent("a star", size=(0, 9))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: acetate.complete("stack.zip"), "give a document .LayeredImage.open., or a list"),
+        (lambda: acetate.complete([noise(0), None], prompt="star \udcff"), "the prompt holds bytes that are no UTF-8"),
+        (lambda: acetate.complete([noise(0), None], scene=3), "the scene must be text, not 3"),
+        (lambda: acetate.transparent("star \udcff"), "the prompt holds bytes that are no UTF-8"),
+        (lambda: acetate.transparent("a star", size=(10,)), r"the size must be \(width, height\)"),
+        (lambda: acetate.generate("a star", size=(64.0, 64.0)), r"the size must be \(width, height\)"),
+        (lambda: acetate.decompose(noise(0), 2, prompt=5), "the prompt must be text, not 5"),
+        (lambda: acetate.decompose(noise(0), True), "the number of layers must lie between 1 and"),
+    ],
+)  # fmt: skip
+def test_arguments_of_the_wrong_kind_are_named(call: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        call()
+
+
+def test_a_picture_of_which_everything_changes_gives_its_aspect(tiny_checkpoint: Path) -> None:
+    model = str(tiny_checkpoint)
+    made = acetate.transparent("a star", noise(3, 80, 40), strength=1.0, model=model, seed=1)
+    other = acetate.transparent("a star", noise(4, 80, 40), strength=1.0, model=model, seed=1)
+    assert made.width == 2 * made.height and np.array_equal(made.leaves()[0].pixels, other.leaves()[0].pixels)

@@ -51,6 +51,18 @@ def test_the_size_is_the_models_for_pictures_and_as_asked_for_canvases() -> None
     assert work_of("decompose", {}, 4, (1920, 1080)).width == 864
 
 
+def test_a_layer_from_a_picture_is_planned_at_the_models_size(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[Any] = []
+    monkeypatch.setattr(
+        Call, "work", lambda call, *rest, work=Call.work: planned.append(call) or work(call, *rest)
+    )
+    large = np.zeros((400, 600, 4), np.uint8)
+    document = acetate.transparent("a star", large, model=str(tiny_checkpoint), memory=8, steps=1)
+    assert planned[0].size == (document.width, document.height) and document.width < 100
+
+
 def run(task: str, model: Path, memory: Any, **more: Any) -> acetate.LayeredImage:
     common = {"model": str(model), "memory": memory, **more}
     if task == "decompose":
