@@ -36,9 +36,13 @@ class Phases:
         now = time.perf_counter() if at is None else at
         self._close(now)
         self._running = (phase, now)
+        self.check()
+        self.report(phase, 0, steps, None)
+
+    def check(self) -> None:
+        """Raises Cancelled when the user has stopped the run."""
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled("the run was stopped; nothing was written")
-        self.report(phase, 0, steps, None)
 
     @property
     def current(self) -> str | None:

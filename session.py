@@ -37,7 +37,11 @@ _PIPELINES: dict[Family, dict[Task, str]] = {
     FLUX: {"generate": "RegionLayersPipeline", "transparent": "FluxTransparentImagePipeline"},
 }
 DEVICE_VARIABLE = "ACETATE_DEVICE"
-_ONE_RUN = threading.RLock()
+_WAIT = 0.1
+"""Seconds between two looks at whether a run that waits for the model was stopped."""
+_ONE_RUN = threading.Lock()
+_runner: list[int] = []
+"""The thread of the run that is under way."""
 _loaded: list[Any] = []
 """What ``_components`` was asked for last."""
 
@@ -122,7 +126,7 @@ def open_pipeline(
     """The pipeline of a task, for this thread alone: hooks sit on the shared network while a run lasts. ``plan``: how its
     parts are held in memory."""
     options = options or ModelOptions()
-    with _ONE_RUN:
+    with _turn(phases):
         phases.start("load")
         from . import pipelines
         from .models.folder import fingerprint
@@ -153,6 +157,22 @@ def open_pipeline(
         with laid(pipeline, options.loras):
             phases.start("encode")
             yield pipeline
+
+
+@contextmanager
+def _turn(phases: Phases) -> Iterator[None]:
+    """This thread has the model for itself. Raises Cancelled while it waits, and InputError in the middle of this thread's
+    own run, whose LoRAs and hooks are on the network."""
+    if threading.get_ident() in _runner:
+        raise InputError("a run is under way in this thread: begin the next one when it has ended")
+    while not _ONE_RUN.acquire(timeout=_WAIT):
+        phases.check()
+    _runner.append(threading.get_ident())
+    try:
+        yield
+    finally:
+        _runner.clear()
+        _ONE_RUN.release()
 
 
 @lru_cache(maxsize=1)

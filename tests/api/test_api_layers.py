@@ -111,6 +111,31 @@ def test_a_transparent_layer(tiny_checkpoint: Path) -> None:
     assert (acetate.transparent("a red star", model=model).width) == 64
 
 
+def test_runs_take_turns_and_one_that_waits_can_be_stopped(tiny_checkpoint: Path) -> None:
+    model, waited, cancel = str(tiny_checkpoint), [], threading.Event()
+
+    def second() -> None:
+        try:
+            acetate.transparent("a star", model=model, cancel=cancel)
+        except Cancelled as error:
+            waited.append(error)
+
+    def step(progress: Any) -> None:
+        if waited:
+            return
+        with pytest.raises(InputError, match="a run is under way in this thread"):
+            acetate.transparent("a star", model=model)
+        thread = threading.Thread(target=second)
+        thread.start()
+        cancel.set()
+        thread.join(20)  # while this run has not ended
+        assert waited
+
+    acetate.transparent("a fish", model=model, steps=2, on_step=step)
+    assert len(waited) == 1
+    acetate.transparent("a star", model=model, steps=1)  # the next one finds the model free
+
+
 def test_phases_and_stopping(document: acetate.LayeredImage, tiny_checkpoint: Path) -> None:
     seen: list[str] = []
     cancel = threading.Event()
