@@ -144,7 +144,7 @@ def decompose(
         "size": size,
         "keep_whole": whole or None,
     }
-    return run.finished(document, arguments, recomposed, seed=seed + chosen)
+    return run.finished(document, arguments, recomposed, seed=run.seed + chosen, dropped=picture.dropped)
 
 
 def generate(

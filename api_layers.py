@@ -141,7 +141,8 @@ def complete(
         else None,
         "scene": scene,
     }
-    return run.finished(document, arguments)
+    dropped = layers.metadata.get("dropped", ()) if isinstance(layers, LayeredImage) else ()
+    return run.finished(document, arguments, dropped=dropped)
 
 
 def extract(
@@ -197,7 +198,7 @@ def extract(
     document = output.documents[0].with_layers([background, lifted.replace(name="Object")])
     document, recomposed = matched(document, picture, size, run.phases)
     arguments = {"box": None if box is None else [int(side) for side in box], "size": size}
-    return run.finished(document, arguments, recomposed)
+    return run.finished(document, arguments, recomposed, dropped=picture.dropped)
 
 
 def transparent(
@@ -263,7 +264,8 @@ def transparent(
         raise InputError(f"the guidance must lie between 0 and {MAX_GUIDANCE}, not {guidance!r}")
     if size is not None:
         check_canvas(*size)
-    picture = None if image is None else picture_from(image).pixels
+    source = None if image is None else picture_from(image)
+    picture = None if source is None else source.pixels
     on_flux = run.family is FLUX
     if on_flux:
         flux_canvas(*(size or (None, None)))
@@ -291,7 +293,7 @@ def transparent(
         "strength": strength,
         "guidance": guidance,
     }
-    return run.finished(document, arguments)
+    return run.finished(document, arguments, dropped=() if source is None else source.dropped)
 
 
 def _with_gap(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,15 @@ def build_report(
     seconds: dict[str, float],
     recomposition: dict[str, Any] | None,
     memory: dict[str, Any] | None = None,
+    dropped: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The whole report, JSON-able. ``seconds`` per phase; ``recomposition`` from :func:`recomposition_facts`, or None for
-    a document that has no picture to be compared with; ``memory``: the plan by which the model was held, if any."""
+    a document that has no picture to be compared with; ``memory``: the plan by which the model was held, if any;
+    ``dropped``: what of the input could not be read."""
     return {
         **facts,
         **({} if memory is None else {"memory_plan": memory}),
+        **({"dropped": list(dropped)} if dropped else {}),
         "canvas": [document.width, document.height],
         "layers": [
             {

@@ -170,9 +170,11 @@ class Run:
         recomposition: dict[str, Any] | None = None,
         *,
         seed: int | None = None,
+        dropped: Sequence[str] = (),
     ) -> LayeredImage:
         """The document with the facts that its files store, and the report with the timings. Arguments of None are left
-        out; ``seed``: of the result that was chosen, where there were several."""
+        out; ``seed``: of the result that was chosen, where there were several; ``dropped``: what of the input could not be
+        read."""
         plan = self._plan
         known = {**arguments, "steps": self.steps, **self.options.facts()}
         known["memory"] = (
@@ -186,7 +188,7 @@ class Run:
             arguments={name: value for name, value in known.items() if value is not None},
         )
         memory = None if plan is None else plan.as_dict()
-        report = build_report(document, facts, self.phases.seconds, recomposition, memory)
+        report = build_report(document, facts, self.phases.seconds, recomposition, memory, dropped)
         return document.replace(metadata={**facts, "report": report})
 
     @property

@@ -7,9 +7,13 @@ shows the traceback as well.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from ..errors import AcetateError, InputError
 from .parser import build_parser
@@ -24,8 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = os.environ.get("ACETATE_DEBUG", "") not in ("", "0")
     try:
         arguments = build_parser().parse_args(argv)
-        status = _run(arguments)
-        sys.stdout.flush()
+        with _plain_output():
+            status = _run(arguments)
+            sys.stdout.flush()
         return status
     except SystemExit as leaving:  # --help and --version
         return leaving.code if isinstance(leaving.code, int) else 0
@@ -49,6 +54,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"an error inside acetate, {type(error).__name__}: {reason[:300]} (ACETATE_DEBUG=1 shows where)."
         )
         return _complain(sentence, 1, debug)
+
+
+@contextmanager
+def _plain_output() -> Iterator[None]:
+    """Names that a terminal's encoding lacks are escaped, and what a format cannot hold is told in a line of our own."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category.__name__ == "FormatWarning":  # of layers.io, which is not imported to look
+                print(f"acetate: {message}", file=sys.stderr)
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _run(arguments: object) -> int:

@@ -19,7 +19,7 @@ from ..layers.io import open_document
 from ..layers.io.picture import read_picture
 from ..report import write_report
 from .create_verbs import REGION
-from .output import check_output, check_place, save
+from .output import check_output, check_place, not_taken_over, save
 from .progress import Progress, make_progress
 
 _BOXED = re.compile(r"(?P<prompt>.*)@(?P<box>[^@]*)", re.DOTALL)
@@ -225,4 +225,6 @@ def _announce(document: LayeredImage, arguments: argparse.Namespace, seconds: fl
     print(f"{arguments.output}: {', '.join(facts)}")
     if note:
         print(f"acetate: {note}", file=sys.stderr)
+    if "dropped" in report:
+        print(f"acetate: {not_taken_over(report['dropped'])}", file=sys.stderr)
     return 0

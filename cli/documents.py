@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..layers.document import Group, Layer, LayeredImage, Node
 from ..layers.edit import OPERATIONS, parse_operation
 from ..layers.io import open_document
-from .output import check_layers_fit, check_output, save
+from .output import check_layers_fit, check_output, not_taken_over, save
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -19,6 +21,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         print(json.dumps(describe(document), indent=2, ensure_ascii=False))
     else:
         print("\n".join(tree_lines(document, arguments.file)))
+        _tell_dropped(document)
     return 0
 
 
@@ -43,6 +46,11 @@ def edit(arguments: argparse.Namespace) -> int:
     operations = [parse_operation(text) for text in arguments.operations]
     check_output(arguments.output)
     document = open_document(arguments.file)
+    target = Path(arguments.output)
+    if _dropped(document) and target.exists() and target.samefile(arguments.file):
+        raise InputError(
+            f"{arguments.file} would lose what acetate cannot read ({'; '.join(_dropped(document))}): give another output"
+        )
     for operation in operations:
         document = operation(document)
     check_output(arguments.output, depth=document.depth)
@@ -137,7 +145,16 @@ def _columns(text: str) -> int:
 def _announce(document: LayeredImage, path: str) -> int:
     count = len(document.leaves())
     print(f"{path}: {count} {'layer' if count == 1 else 'layers'}, {document.width} x {document.height} px")
-    dropped = document.metadata.get("dropped")
-    if isinstance(dropped, list) and dropped:
-        print(f"acetate: not taken over: {'; '.join(map(str, dropped))}", file=sys.stderr)
+    _tell_dropped(document)
     return 0
+
+
+def _dropped(document: LayeredImage) -> list[str]:
+    """What of its file could not be read."""
+    found = document.metadata.get("dropped")
+    return [str(one) for one in found] if isinstance(found, list) else []
+
+
+def _tell_dropped(document: LayeredImage) -> None:
+    if dropped := _dropped(document):
+        print(f"acetate: {not_taken_over(dropped)}", file=sys.stderr)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -47,6 +49,8 @@ def check_output(path: str, *, source: str | None = None, flat: bool = False, de
 
 def check_place(target: Path) -> None:
     """Raises InputError where the folder of ``target`` is missing, OutputError where nothing can be written in it."""
+    if target.exists() and not (target.is_dir() or stat.S_ISREG(target.stat().st_mode)):
+        raise InputError(f"{target} is a device or a pipe, no file: choose another name")
     if not target.parent.is_dir():
         raise InputError(f"{target}: the folder {target.parent} does not exist, create it first")
     try:
@@ -66,6 +70,11 @@ def save(document: LayeredImage, path: str) -> str:
     if chosen.layers or count < 2:
         return ""
     return f"{path} is one flat picture; write .psd, .ora or .zip to keep its {count} layers"
+
+
+def not_taken_over(dropped: Sequence[str]) -> str:
+    """What is said of a file that holds more than a document can."""
+    return f"not taken over: {'; '.join(dropped)}"
 
 
 def check_layers_fit(document: LayeredImage, path: str) -> None:

@@ -106,6 +106,9 @@ def _facts(document: LayeredImage) -> dict[str, Any]:
         "canvas": [document.width, document.height],
         "layers": [layer.name for layer in document.leaves()],
     }
+    told = report if isinstance(report, dict) else document.metadata
+    if told.get("dropped"):
+        facts["dropped"] = list(told["dropped"])
     if isinstance(report, dict):
         facts |= {name: report[name] for name in ("model", "revision") if name in report}
         if report.get("recomposition") is not None:

@@ -128,11 +128,14 @@ def _card(line: Line, side: int) -> str:
     if line.error is not None:
         kind = "good" if line.error <= 1 else "failed"
         measured.append(f'<span class="{kind}">error {line.error:g}/255</span>')
+    lost = ""
+    if line.dropped:
+        lost = f'<span class="failed">not taken over: {escape(_short("; ".join(line.dropped), 300))}</span>'
     files = "".join(f'<a href="{folder}/{quote(name)}">{escape(_kind(name))}</a>' for name in line.files)
     return (
         f'<div class="card"><div class="picture">{picture}</div><div><b><a href="{folder}/">{escape(line.id)}</a></b>'
         f'<span class="what">{escape(_short(line.detail, 300))}</span>'
-        f'<span class="facts">{escape(" · ".join(facts))}</span><span class="facts">{" · ".join(measured)}</span>'
+        f'<span class="facts">{escape(" · ".join(facts))}</span><span class="facts">{" · ".join(measured)}</span>{lost}'
         f'<span class="files">{files}</span></div></div>\n'
     )
 

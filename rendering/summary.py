@@ -31,6 +31,8 @@ class Line:
     layers: int = 0
     """How many the document has, 0 where it is not known."""
     attempts: int = 0
+    dropped: tuple[str, ...] = ()
+    """What of its input could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,8 @@ def summary_lines(folder: Path, plan: Plan, entries: Sequence[Entry]) -> list[Li
         receipt = read_receipt(folder / id) if entry.state == "done" else None
         detail = entry.reason or planned.job.prompt or planned.job.input or ""
         facts = {} if receipt is None else receipt.facts
-        error, canvas, layers = (facts.get(name) for name in ("recomposition_error", "canvas", "layers"))
+        known_facts = ("recomposition_error", "canvas", "layers", "dropped")
+        error, canvas, layers, dropped = (facts.get(name) for name in known_facts)
         lines.append(
             Line(
                 id=id,
@@ -84,6 +87,7 @@ def summary_lines(folder: Path, plan: Plan, entries: Sequence[Entry]) -> list[Li
                 else None,
                 layers=len(layers) if isinstance(layers, list) else 0,
                 attempts=entry.attempts,
+                dropped=tuple(map(str, dropped)) if isinstance(dropped, list) else (),
             )
         )
     return sorted(lines, key=lambda line: (line.row, line.id))

@@ -35,7 +35,7 @@ class Picture:
     ``pixels`` is H x W x 4, straight alpha, sRGB, uint8 or (for 16-bit files) uint16. ``has_alpha`` says
     whether any pixel is less than opaque. ``dpi`` is the horizontal resolution (72 where the file names
     none), ``mode`` what the file held ("RGB", "CMYK", "P", "LA", "RGBA;16" ...), ``path`` where it came from
-    (None: memory), ``xmp`` its XMP packet as it is (None: none).
+    (None: memory), ``xmp`` its XMP packet as it is (None: none), ``dropped`` what of a layered file could not be read.
     """
 
     pixels: np.ndarray
@@ -44,6 +44,7 @@ class Picture:
     path: Path | None = None
     mode: str = "RGBA"
     xmp: bytes | None = None
+    dropped: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -101,7 +102,12 @@ def _flatten(file: BinaryIO, name: str, path: Path | None, limits: Limits) -> Pi
     if document.icc is not None and not cms.is_srgb(document.icc):
         pixels = np.concatenate([cms.to_srgb(pixels[..., :3], document.icc), pixels[..., 3:]], axis=2)
     return Picture(
-        pixels=pixels, has_alpha=_any_transparent(pixels), dpi=document.dpi, path=path, mode="layers"
+        pixels=pixels,
+        has_alpha=_any_transparent(pixels),
+        dpi=document.dpi,
+        path=path,
+        mode="layers",
+        dropped=tuple(document.metadata.get("dropped", ())),
     )
 
 
