@@ -25,7 +25,7 @@ from ..session import ModelOptions
 from .fields import FIELDS, from_row
 from .inputs import hash_input, measure
 from .jobs import MADE_BY_MODEL, Job, LayerWish, parse_job, uses
-from .places import find_input
+from .places import OWN_FILES, find_input
 from .receipts import Receipt, is_intact, read_receipt, strangers
 from .rows import Row, read_rows
 from .settings import RenderSettings
@@ -84,7 +84,7 @@ class Plan:
 
 def check_list(settings: RenderSettings) -> None:
     """Raises InputError where there is no list, and for a variable of the command that no job of it has a use for."""
-    rows = read_rows(settings.jobs)
+    rows = read_rows(settings.jobs, _own_files(settings))
     names = [*settings.defaults, *(sweep.name for sweep in settings.sweeps)]
     if variables := [name for name in names if name not in FIELDS]:
         own = [dict(settings.defaults), *({one.name: list(one.values)} for one in settings.sweeps)]
@@ -108,7 +108,7 @@ def make_plan(
     rejected: list[Rejection] = []
     rows: dict[str, int] = {}
     facts, added = lru_cache(maxsize=None)(_model_facts), lru_cache(maxsize=None)(_added)
-    for row in read_rows(settings.jobs):
+    for row in read_rows(settings.jobs, _own_files(settings)):
         if on_row is not None:
             on_row(row.number)
         for given in _jobs_of(row, settings, rejected):
@@ -137,6 +137,12 @@ def make_plan(
     return Plan(todo=tuple(_grouped(todo)), redo=frozenset(redo), done=tuple(done), rejected=tuple(rejected))
 
 
+def _own_files(settings: RenderSettings) -> frozenset[str]:
+    """What acetate itself puts beside the results, where they go to the very folder of pictures that is the list."""
+    same = settings.jobs.is_dir() and settings.folder.exists() and settings.folder.samefile(settings.jobs)
+    return OWN_FILES if same else frozenset()
+
+
 def _jobs_of(row: Row, settings: RenderSettings, rejected: list[Rejection]) -> Iterator[dict[str, Any]]:
     """The jobs that a row stands for, as fields; what cannot be read goes to ``rejected``."""
     name = row.fields.get("id") or None
@@ -146,6 +152,9 @@ def _jobs_of(row: Row, settings: RenderSettings, rejected: list[Rejection]) -> I
         fields = from_row(row.fields) if row.text else row.fields
         if settings.jobs.is_dir() and "id" not in settings.defaults:
             fields = {"task": "decompose", "id": _id_of_file(str(fields["input"])), **fields}
+        if settings.jobs.is_dir() and (settings.sweeps or settings.defaults.keys() - FIELDS.keys()):
+            # Names of files are no templates.
+            fields = {**fields, "input": fields["input"].replace("{", "{{").replace("}", "}}")}
         task = fields.get("task", settings.defaults.get("task"))
         known = uses(task) if isinstance(task, str) else frozenset(FIELDS)
         defaults = {

@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,13 @@ class Row:
     """Why the row cannot be read; ``fields`` is empty then."""
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, skip: Collection[str] = ()) -> Iterator[Row]:
     """The rows of a .csv file, of a folder (one row per picture, by name), or of any other file as JSON lines.
 
     Raises InputError when there is no such list, it is larger than 1 GiB, or a folder holds no picture.
     """
     if path.is_dir():
-        return iter(_folder_rows(path))
+        return iter(_folder_rows(path, skip))
     data = _file_bytes(path)
     return _csv_rows(data) if path.suffix.lower() == ".csv" else _json_rows(data)
 
@@ -84,11 +84,14 @@ def _file_bytes(path: Path) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _folder_rows(path: Path) -> list[Row]:
+def _folder_rows(path: Path, skip: Collection[str]) -> list[Row]:
     names = sorted(
         entry.name
         for entry in path.iterdir()
-        if entry.suffix.lower() in PICTURES and not entry.name.startswith(".") and entry.is_file()
+        if entry.suffix.lower() in PICTURES
+        and not entry.name.startswith(".")
+        and entry.is_file()
+        and entry.name not in skip
     )
     if not names:
         raise InputError(f"the folder {path} holds no picture: give one that does, or a .jsonl or .csv file")
@@ -137,7 +140,9 @@ def _no_constant(word: str) -> float:
 def _csv_rows(data: bytes) -> Iterator[Row]:
     # Bytes that are no UTF-8 survive as half characters, so that only the row that has them is refused.
     text = data.decode("utf-8", "surrogateescape")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first = text.partition("\n")[0]
+    comma = ";" if ";" in first and "," not in first else ","  # as Excel writes it where commas are decimal
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=comma)
     names = _csv_names(reader)
     while True:
         number = reader.line_num + 1

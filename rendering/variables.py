@@ -6,6 +6,7 @@ Works on fields as read, before they are checked; a variable is a name, never an
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -161,7 +162,13 @@ def _word(name: str, value: Any) -> str:
     if name in PATHS:
         parts = value if isinstance(value, list) else [value]
         value = " ".join(str(part).rpartition("/")[2] for part in parts)
-    return re.sub(r"[^A-Za-z0-9._]+", "_", str(value)).strip("_")[:40]
+    text = str(value)
+    word = re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("_")
+    if text.isascii() and 0 < len(word) <= 40:
+        return word
+    return f"{word[:32]}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}".lstrip(
+        "-"
+    )
 
 
 def _fill(value: Any, variables: Mapping[str, Any], used: set[str]) -> Any:
