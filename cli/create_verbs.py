@@ -44,7 +44,7 @@ LORA = argument(
     metavar="FILE[:SCALE]",
     action="append",
     default=[],
-    help="a LoRA (.safetensors) to lay over the model for this run; can be repeated",
+    help="a LoRA (.safetensors) to lay over the model; can be repeated",
 )
 HELD = "[--modulation-table] [--memory GB] [--quantise HOW] [--transformer F.gguf]"
 TABLE = argument(

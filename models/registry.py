@@ -97,7 +97,7 @@ MODELS: dict[str, ModelEntry] = {
         kind="hub",
         repo="Qwen/Qwen-Image-Layered",
         licence="Apache-2.0",
-        summary="20 billion parameters for production: about 57 GB on disk, a GPU with offloading or 64 GB memory",
+        summary="20 billion parameters for production: about 57 GB on disk; with --memory from 8 GB of a GPU on",
         tasks=("decompose",),
         gigabytes=57.7,
     ),

@@ -209,7 +209,10 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
         """The features of every branch, after which no text encoder is needed any more."""
         if self.residency is not None and any(None in words[1:] for words in spoken.values()):
             self.residency.text()
-        found = {name: self._features(one, call).to(device=self.place) for name, one in spoken.items()}
+        found = {
+            name: self._features(one, call, "negative_" * (name == UNCOND)).to(device=self.place)
+            for name, one in spoken.items()
+        }
         if self.residency is not None:
             self.residency.sampling()
         return found
@@ -227,20 +230,18 @@ class FluxParts(ModelName, ModulationOption, DiffusionPipeline, FluxLoraLoaderMi
             )
         return self.published_guidance if call.guidance_scale is None else call.guidance_scale
 
-    def _features(self, spoken: Spoken, call: FluxArguments) -> TextFeatures:
+    def _features(self, spoken: Spoken, call: FluxArguments, kind: str) -> TextFeatures:
+        """``kind``: what the arguments of this branch begin with."""
+        given = f"{kind}prompt_embeds and {kind}pooled_prompt_embeds"
         prompt, embeds, pooled = spoken
         if embeds is not None and pooled is not None:
             return TextFeatures(embeds=embeds, pooled=pooled)
         if embeds is not None or pooled is not None:
-            raise InputError(
-                "FLUX takes prompt_embeds and pooled_prompt_embeds together; give both or neither."
-            )
+            raise InputError(f"FLUX takes {given} together; give both or neither.")
         if self.text_encoder is None or self.text_encoder_2 is None:
-            raise InputError(
-                "This pipeline has no text encoders; give prompt_embeds and pooled_prompt_embeds."
-            )
+            raise InputError(f"This pipeline has no text encoders; give {given}.")
         if prompt is None:
-            raise InputError("Say what to make: give a prompt, or prompt_embeds and pooled_prompt_embeds.")
+            raise InputError(f"Say what to make: give a prompt, or {given}.")
         length = call.max_sequence_length or (FAST_TOKENS if self.fast else MAX_TOKENS)
         parts: tuple[Any, ...] = (self.tokenizer, self.text_encoder, self.tokenizer_2, self.text_encoder_2)
         return FluxTextEncoder(*parts, max_tokens=length).encode([prompt])

@@ -22,6 +22,7 @@ from acetate.models.memory.plan import ladder_for, plan_with
 from acetate.models.memory.prediction import predict
 from acetate.models.quantised.gguf_writing import write_gguf
 from acetate.models.registry import resolve
+from acetate.pipelines import FluxTransparentImagePipeline, RegionLayersPipeline, flux_base
 from acetate.session import ModelOptions
 
 PICTURE = np.full((48, 64, 3), 90, np.uint8)
@@ -38,6 +39,13 @@ def test_a_task_has_as_many_frames_as_its_layout() -> None:
     for task, layout in layouts.items():
         layers = {"extract": 2, "transparent": 1}.get(task, 3)
         assert work_of(task, {}, layers).frames == len(layout.frames), task
+
+
+def test_plans_for_flux_count_what_its_pipelines_run() -> None:
+    pipelines = {"transparent": FluxTransparentImagePipeline, "generate": RegionLayersPipeline}
+    assert {task: one.published_steps for task, one in pipelines.items()} == fitting.FLUX_STEPS
+    branches = {task: 1 + (one.published_scale > 1) for task, one in pipelines.items()}
+    assert branches == fitting.FLUX_BRANCHES and fitting.FAST_STEPS == flux_base.FAST_STEPS
 
 
 def test_the_size_is_the_models_for_pictures_and_as_asked_for_canvases() -> None:
