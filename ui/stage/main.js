@@ -94,13 +94,14 @@ class App {
     this.queue = this.queue.then(async () => {
       try {
         const view = await api.call(name, ...args);
-        if (--this.pending === 0) await this.setView(view);
+        if (this.pending === 1) await this.setView(view);
         return view;
       } catch (error) {
-        this.pending--;
         this.toast(error.message);
         if (this.view) await api.call("document", this.view.id).then((view) => this.setView(view), () => {});
         return null;
+      } finally {
+        this.pending--;
       }
     });
     return this.queue;
@@ -204,8 +205,7 @@ class App {
       return;
     }
     this.status.say(`Opening ${file.name} …`);
-    const view = await api.open(file).catch((error) => this.toast(error.message));
-    if (view) await this.setView(view);
+    const view = await api.open(file).then((opened) => this.setView(opened).then(() => opened)).catch((error) => this.toast(error.message));
     const lost = view?.facts.dropped ?? [];
     if (lost.length) this.toast(`Not taken over from ${file.name}: ${lost.slice(0, 5).join("; ")}${lost.length > 5 ? `; and ${lost.length - 5} more` : ""}.`);
     this.status.render();
