@@ -91,6 +91,7 @@ export class Gestures {
         cancelAnimationFrame(frame);
         run();
       }
+      this.stage.letGo();
       done(moved && next.type !== "pointercancel");
     };
     this.viewport.setPointerCapture(event.pointerId);
@@ -113,7 +114,7 @@ export class Gestures {
       this.stage.moveBy(dx, dy);
       this.draw(dx, dy);
     }, (moved) => {
-      if (began && moved && (dx || dy)) this.app.moveNodes(ids, dx, dy);
+      if (this.stage.motion && moved && (dx || dy)) this.app.moveNodes(ids, dx, dy);
       else this.stage.end();
       this.draw();
     });
@@ -141,6 +142,7 @@ export class Gestures {
     const nudged = this.nudged;
     this.nudged = null;
     if (!nudged) return;
+    this.stage.letGo();
     if (nudged.dx || nudged.dy) this.app.moveNodes(nudged.ids, nudged.dx, nudged.dy);
     else this.stage.end();
   }
@@ -165,6 +167,7 @@ export class Gestures {
       stage.transformBy(fx, fy, degrees);
       this.draw(0, 0, [fx, fy, degrees]);
     }, (moved) => {
+      moved &&= Boolean(stage.motion);
       if (moved && handle === "rotate" && degrees) this.app.edit([`rotate:${id},${degrees}`]);
       else if (moved && (fx !== 1 || fy !== 1)) this.app.edit([`scale:${id},${fx.toFixed(4)},${fy.toFixed(4)}`]);
       else stage.end();
