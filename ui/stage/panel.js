@@ -19,6 +19,12 @@ export class Panel {
     this.tree.addEventListener("keydown", (event) => this.key(event));
     this.drag = new RowDrag(app, this.tree, this.folded);
     this.anchor = null;
+    // What is under a pressed pointer must stay the same element, or its click is lost.
+    this.pressed = null;
+    this.pane.addEventListener("pointerdown", (event) => (this.pressed = event.target));
+    for (const name of ["pointerup", "pointercancel", "dragend"]) {
+      document.addEventListener(name, () => this.pressed && !this.drag.ids.length && setTimeout(() => this.released()));
+    }
     this.blend.addEventListener("change", () => app.each((id) => `blend:${id},${this.blend.value}`, { blend: this.blend.value }));
     const set = (value, done) => {
       const opacity = Math.min(100, Math.max(0, Number(value) || 0)) / 100;
@@ -48,7 +54,14 @@ export class Panel {
     return found;
   }
 
+  released() {
+    this.pressed = null;
+    if (this.stale) this.render();
+  }
+
   render() {
+    this.stale = this.tree.contains(this.pressed);
+    if (this.stale) return this.properties();
     if (this.tree.querySelector("input.renaming")) return;
     const focused = document.activeElement?.closest?.(".row")?.dataset.id, within = this.tree.contains(document.activeElement);
     const { selection, solo } = this.app;
@@ -162,8 +175,8 @@ export class Panel {
 
   click(event) {
     const id = this.id(event), toggle = event.target.closest("[data-toggle]")?.dataset.toggle, { app } = this;
-    if (!id || event.target.closest("input")) return;
-    const { node } = find(app.view, id);
+    const node = id && find(app.view, id)?.node;
+    if (!node || event.target.closest("input")) return;
     if (toggle === "fold") {
       if (!this.folded.delete(id)) this.folded.add(id);
       this.render();
@@ -248,9 +261,11 @@ export class Panel {
       if (done) return;
       done = true;
       const name = input.value.trim();
-      input.remove();
-      if (keep && name && name !== node.name) this.app.edit([`rename:${id},${name}`], new Set([id]), { name });
-      else this.render();
+      input.replaceWith(label);
+      if (keep && name && name !== node.name) {
+        label.textContent = name;
+        this.app.edit([`rename:${id},${name}`], new Set([id]), { name });
+      } else this.render();
       this.focus(id);
     };
     input.addEventListener("keydown", (event) => {
