@@ -115,7 +115,8 @@ def test_pixels_that_fail_once(visitor: Callable[..., Any], served: Served, post
     page.set_default_timeout(10_000)
     page.evaluate(
         """() => { const plain = window.fetch; let left = 1; window.fetch = (...request) =>
-          request[0].includes('acetate/pixels') && left-- > 0 ? Promise.reject(new TypeError('cut off')) : plain(...request); }"""
+          request[0].includes('acetate/pixels') && left-- > 0 ? Promise.reject(new TypeError('cut off'))
+            : plain(...request); }"""
     )
     row(page, "poster").click()
     page.get_by_role("button", name="Mirror").click()
@@ -123,3 +124,84 @@ def test_pixels_that_fail_once(visitor: Callable[..., Any], served: Served, post
     press(page, "h", "h", "Control+d")
     assert names(page) == ["poster copy", "poster"]
     agree(page, served)
+
+
+def test_keys_pressed_twice_on_a_slow_server(
+    visitor: Callable[..., Any], served: Served, squares: Path
+) -> None:
+    """Every press counts from what the one before did; what is deleted is gone at once, and the next row has the focus."""
+    page = visitor()
+    open_file(page, squares)
+    page.evaluate(SLOW)
+    row(page, "Red").click()
+    page.keyboard.press("]")
+    page.keyboard.press("]")
+    assert names(page) == ["Red", "Blue", "Green", "Ground"]
+    answers(page)
+    assert [layer.name for layer in document(page, served).layers] == ["Ground", "Green", "Blue", "Red"]
+
+    row(page, "Blue").click()
+    row(page, "Green").click(modifiers=["Control"])
+    page.keyboard.press("Delete")
+    page.keyboard.press("Delete")
+    assert names(page) == ["Red", "Ground"] and chosen(page) is None
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Ground"
+    answers(page)
+    assert page.locator(".toast").count() == 0
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Ground"
+    assert [layer.name for layer in document(page, served).layers] == ["Ground", "Red"]
+    agree(page, served)
+
+
+def test_what_is_hidden_or_locked_is_not_hit(
+    visitor: Callable[..., Any], served: Served, squares: Path
+) -> None:
+    """Neither are the layers of a hidden or a locked group."""
+    page = visitor()
+    open_file(page, squares)
+    row(page, "Ground").click()
+    press(page, "l")
+    row(page, "Red").click()
+    row(page, "Green").click(modifiers=["Control"])
+    press(page, "Control+g")
+    row(page, "Group").click()
+    page.mouse.click(*on_stage(page, 20, 20))
+    assert chosen(page) == "Group"
+    row(page, "Blue").click()
+    page.mouse.click(*on_stage(page, 20, 20))
+    assert chosen(page) == "Red"
+    for key in ("h", "l"):
+        row(page, "Group").click()
+        press(page, key)
+        page.mouse.click(*on_stage(page, 20, 20))
+        assert chosen(page) is None, key
+        row(page, "Group").click()
+        press(page, key)
+    row(page, "Group").click()
+    press(page, "l")
+    row(page, "Red").click()
+    assert page.locator("[data-handle]").count() == 0 and page.locator("select.blend").is_disabled()
+    press(page, "ArrowLeft")
+    assert document(page, served).find("Red").offset == (10, 10)  # type: ignore[union-attr]
+    assert page.locator(".toast").count() == 0
+
+
+def test_one_locked_layer_among_several(visitor: Callable[..., Any], served: Served, squares: Path) -> None:
+    """What may be changed of a selection is changed; the locked layer stays as it is."""
+    page = visitor()
+    open_file(page, squares)
+    row(page, "Red").click()
+    press(page, "l")
+    row(page, "Green").click(modifiers=["Control"])
+    page.select_option("select.blend", "multiply")
+    settle(page)
+    press(page, "h")
+    doc = document(page, served)
+    assert [doc.find(name).blend.value for name in ("Red", "Green")] == ["normal", "multiply"]
+    assert [doc.find(name).visible for name in ("Red", "Green")] == [True, False]
+    press(page, "Delete")
+    assert names(page) == ["Blue", "Red", "Ground"] and page.locator(".toast").count() == 0
+    row(page, "Red").click()
+    assert page.get_by_role("button", name="Delete").is_disabled()
+    press(page, "l")
+    assert not document(page, served).find("Red").locked

@@ -1,8 +1,9 @@
 // Pointer and arrow keys on the stage: select, move, scale, rotate, pan, zoom, draw boxes. Turns gestures into edits;
 // the server is told once, on release.
+import { free, movable } from "./arrange.js";
 import { bounds, unite } from "./composite.js";
 import { hue, shifted, stretched } from "./regions.js";
-import { find, outermost } from "./tree.js";
+import { find } from "./tree.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const CORNERS = [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0.5, 1], [0, 1], [0, 0.5]];
@@ -54,7 +55,7 @@ export class Gestures {
   // What moves with a node: the whole selection where it is part of it; nothing that is locked, nothing twice.
   movable(id) {
     const { selection, view } = this.app, chosen = selection.has(id) ? selection : new Set([id]);
-    return outermost(view, chosen).filter((one) => !find(view, one).node.locked);
+    return movable(view, chosen);
   }
 
   // A click inside the selected node keeps it, else the topmost layer is taken.
@@ -200,14 +201,13 @@ export class Gestures {
   draw(dx = 0, dy = 0, change = null, fresh = null) {
     const { app, stage } = this, parts = [];
     if (stage.size && app.view && app.tool === "move" && !app.comparing) {
-      let box = null, locked = false;
+      let box = null;
       for (const id of app.selection) {
         const entry = find(app.view, id);
         if (!entry) continue;
         box = unite(box, bounds(entry.node));
-        locked ||= entry.node.locked;
       }
-      if (box) parts.push(...this.frame(box, dx, dy, change, app.selection.size === 1 && !locked));
+      if (box) parts.push(...this.frame(box, dx, dy, change, app.selection.size === 1 && free(app.view, app.selection).size === 1));
     }
     if (stage.size && app.regionsShown()) {
       app.regions.forEach((region, index) => region.box && parts.push(...this.box(region.box, index)));

@@ -40,7 +40,7 @@ export function keys(app) {
       app.run("complete", [app.view.id, node.prompt ?? null, node.id, "instead", null, null, model, steps, fresh]);
     },
     "behind": () => app.run("complete", [app.view.id, null, app.selected().id, "behind", null, null, ...app.tasks.settings()]),
-    "delete": () => app.edit(outer().map((id) => `delete:${id}`)),
+    "delete": () => app.remove(),
     "select-all": () => app.view && app.select(app.panel.rows().map(({ node }) => node.id)),
   };
   const needsLayer = new Set(["ungroup", "duplicate", "merge-down", "clip", "flip", "split", "again", "behind", "delete", "group"]);

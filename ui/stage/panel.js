@@ -1,4 +1,5 @@
 // The layer panel: one row per layer, top to bottom, and the properties of the selected ones.
+import { free } from "./arrange.js";
 import { icon } from "./icons.js";
 import { RowDrag } from "./rowdrag.js";
 import { find, walk } from "./tree.js";
@@ -64,7 +65,7 @@ export class Panel {
     if (this.stale) return this.properties();
     if (this.tree.querySelector("input.renaming")) return;
     const focused = document.activeElement?.closest?.(".row")?.dataset.id, within = this.tree.contains(document.activeElement);
-    const { selection, solo } = this.app;
+    const { selection, solo } = this.app, before = [...this.tree.querySelectorAll(".row")].map((row) => row.dataset.id);
     const rows = this.rows(), last = [...selection].at(-1) ?? rows[0]?.node.id;
     this.tree.replaceChildren(...rows.map((entry) => this.row(entry, selection, solo, last)));
     if (!rows.length) {
@@ -72,7 +73,13 @@ export class Panel {
       hint.className = "hint";
       hint.textContent = this.app.tasks.task === "generate" ? "The layers of the new picture will be here." : "No layers yet. Open a picture, or make one from text.";
     }
-    if (within && focused) this.tree.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
+    if (within && focused) {
+      // Of a row that is gone the focus goes to the next below, else above.
+      const at = before.indexOf(focused), near = [...before.slice(at), ...before.slice(0, at).reverse()];
+      const id = near.find((one) => rows.some(({ node }) => node.id === one));
+      if (id === focused) this.tree.querySelector(`[data-id="${id}"]`).focus({ preventScroll: true });
+      else this.focus(id);
+    }
     this.properties();
   }
 
@@ -154,7 +161,7 @@ export class Panel {
   }
 
   properties() {
-    const { app } = this, node = app.selected(), off = !node || node.locked;
+    const { app } = this, node = app.selected(), off = !node || !free(app.view, app.selection).size;
     this.blend.disabled = this.range.disabled = this.number.disabled = off;
     const modes = app.session.blend_modes.filter((mode) => mode !== "pass-through" || node?.kind === "group");
     if (this.blend.options.length !== modes.length) {
@@ -167,7 +174,7 @@ export class Panel {
       const action = element.dataset.action, one = app.selection.size === 1;
       const many = ["group", "delete", "duplicate", "up", "down"].includes(action);
       const model = action === "split" || action === "again" || action === "behind";
-      element.disabled = !node || (!one && !many) || (node.locked && action !== "group" && action !== "duplicate" && action !== "behind")
+      element.disabled = !node || (!one && !many) || (off && action !== "group" && action !== "duplicate" && action !== "behind")
         || (action === "ungroup" && node.kind !== "group") || (model && app.job !== null)
         || (node.kind === "group" && (action === "split" || action === "again"));
     }

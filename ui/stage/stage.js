@@ -329,16 +329,20 @@ export class Stage {
     return [x * this.zoom + this.origin[0], y * this.zoom + this.origin[1]];
   }
 
-  // The topmost visible, unlocked layer with something at a point of the document.
-  hit(x, y) {
-    const layers = [...walk(this.nodes)].filter(({ node }) => node.kind === "layer").reverse();
-    for (const { node } of layers) {
-      const p = node.pixels, px = Math.floor(x) - p.x, py = Math.floor(y) - p.y;
-      if (!node.visible || node.locked || px < 0 || py < 0 || px >= p.width || py >= p.height) continue;
-      const bytes = this.compositor.lookup(p.digest);
-      if (bytes && bytes[(py * p.width + px) * 4 + 3] > 12) return node.id;
+  // The topmost layer with something at a point of the document; what is hidden or locked is passed over, groups whole.
+  hit(x, y, nodes = this.nodes) {
+    for (const node of [...nodes].reverse()) {
+      if (!node.visible || node.locked) continue;
+      const found = node.kind === "group" ? this.hit(x, y, node.layers) : this.covers(node.pixels, x, y) ? node.id : null;
+      if (found) return found;
     }
     return null;
+  }
+
+  covers(pixels, x, y) {
+    const px = Math.floor(x) - pixels.x, py = Math.floor(y) - pixels.y, bytes = this.compositor.lookup(pixels.digest);
+    if (!bytes || px < 0 || py < 0 || px >= pixels.width || py >= pixels.height) return false;
+    return bytes[(py * pixels.width + px) * 4 + 3] > 12;
   }
 }
 
