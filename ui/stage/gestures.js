@@ -36,10 +36,11 @@ export class Gestures {
   }
 
   down(event) {
-    if (!this.stage.size || event.target.closest("input, button")) return;
+    const { app } = this, pans = event.button === 1 || app.spaceDown;
+    if (!this.stage.size || (!pans && event.target.closest("input, button"))) return;
     this.viewport.focus({ preventScroll: true });
-    const start = this.point(event), { app } = this;
-    if (event.button === 1 || app.spaceDown) return this.track(event, (x, y, dx, dy, mx, my) => this.stage.pan(mx, my));
+    const start = this.point(event);
+    if (pans) return this.track(event, (x, y, dx, dy, mx, my) => this.stage.pan(mx, my));
     if (event.button !== 0) return;
     const handle = event.target.dataset?.handle;
     if (app.tool === "region") return this.region(event, start, event.target.dataset?.region ?? event.target.dataset?.corner, "corner" in event.target.dataset);

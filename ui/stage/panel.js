@@ -28,6 +28,7 @@ export class Panel {
     }
     this.blend.addEventListener("change", () => app.each((id) => `blend:${id},${this.blend.value}`, { blend: this.blend.value }));
     const set = (value, done) => {
+      if (value === "") return this.properties();
       const opacity = Math.min(100, Math.max(0, Number(value) || 0)) / 100;
       this.range.value = this.number.value = Math.round(opacity * 100);
       if (done) app.each((id) => `opacity:${id},${opacity}`, { opacity });
@@ -35,7 +36,18 @@ export class Panel {
     };
     this.range.addEventListener("input", () => set(this.range.value, false));
     this.range.addEventListener("change", () => set(this.range.value, true));
-    this.number.addEventListener("change", () => set(this.number.value, true));
+    this.number.addEventListener("change", () => {
+      this.typing = false;
+      set(this.number.value, true);
+      // Enter leaves the field; what steps the number goes on at the slider, so that keys and undo are the document's again.
+      setTimeout(() => document.activeElement === this.number && this.range.focus());
+    });
+    this.number.addEventListener("input", () => (this.typing = true));
+    this.number.addEventListener("blur", () => {
+      this.typing = false;
+      this.properties();
+    });
+    this.number.addEventListener("keydown", (event) => event.key === "Enter" && this.number.blur());
   }
 
   id(event) {
@@ -58,6 +70,7 @@ export class Panel {
   released() {
     this.pressed = null;
     if (this.stale) this.render();
+    else this.properties();
   }
 
   render() {
@@ -168,8 +181,8 @@ export class Panel {
       this.blend.replaceChildren(...modes.map((mode) => new Option(mode[0].toUpperCase() + mode.slice(1).replace(/-/g, " "), mode)));
     }
     this.blend.value = node?.blend ?? "normal";
-    if (document.activeElement !== this.range) this.range.value = Math.round((node?.opacity ?? 1) * 100);
-    if (document.activeElement !== this.number) this.number.value = this.range.value;
+    if (this.pressed !== this.range) this.range.value = Math.round((node?.opacity ?? 1) * 100);
+    if (!this.typing) this.number.value = this.range.value;
     for (const element of this.pane.querySelectorAll(".actions [data-action]")) {
       const action = element.dataset.action, one = app.selection.size === 1;
       const many = ["group", "delete", "duplicate", "up", "down"].includes(action);
@@ -245,7 +258,7 @@ export class Panel {
       ArrowUp: () => go(at - 1), ArrowDown: () => go(at + 1), Home: () => go(0), End: () => go(ids.length - 1),
       ArrowLeft: () => node.kind === "group" && (this.folded.add(id), this.render()),
       ArrowRight: () => (this.folded.delete(id), this.render()),
-      F2: () => this.rename(id), Enter: () => this.rename(id), " ": () => app.toggleVisible(node),
+      F2: () => this.rename(id), Enter: () => this.rename(id),
     };
     if (!keys[event.key]) return;
     event.preventDefault();
