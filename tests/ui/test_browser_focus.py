@@ -109,6 +109,14 @@ def test_lists_let_go_of_the_keyboard(visitor: Callable[..., Any], served: Serve
     page.locator("select.blend").focus()
     press(page, "ArrowDown", "ArrowDown")
     assert page.evaluate("document.activeElement.className") == "blend"
-    assert document(page, served).find("Red").blend.value == page.locator("select.blend").input_value() != "normal"
+    assert (
+        document(page, served).find("Red").blend.value
+        == page.locator("select.blend").input_value()
+        != "normal"
+    )
     press(page, "Control+z", "Control+z")
-    assert document(page, served).find("Red").blend.value == "normal" == page.locator("select.blend").input_value()
+    assert (
+        document(page, served).find("Red").blend.value
+        == "normal"
+        == page.locator("select.blend").input_value()
+    )
