@@ -73,6 +73,28 @@ def test_an_answer_does_not_take_a_click(visitor: Callable[..., Any], squares: P
     page.wait_for_function("document.querySelectorAll('.row.dim').length === 1")  # Red, hidden before
 
 
+def test_an_answer_does_not_end_the_drag_of_a_row(
+    visitor: Callable[..., Any], served: Served, squares: Path
+) -> None:
+    page = visitor()
+    open_file(page, squares)
+    page.evaluate(SLOW)
+    row(page, "Blue").click()
+    page.keyboard.press("h")
+    point_at(page, "Red")
+    page.mouse.down()
+    point_at(page, "Green")
+    page.wait_for_selector(".row.dragged")
+    answers(page)
+    target = row(page, "Blue").bounding_box()
+    page.mouse.move(target["x"] + 120, target["y"] + 12, steps=3)
+    page.mouse.move(target["x"] + 120, target["y"] + 6)
+    page.mouse.up()
+    answers(page)
+    assert names(page) == ["Red", "Blue", "Green", "Ground"] and page.locator(".row.dragged").count() == 0
+    assert [layer.name for layer in document(page, served).layers] == ["Ground", "Green", "Blue", "Red"]
+
+
 def test_an_answer_does_not_end_a_drag(visitor: Callable[..., Any], served: Served, squares: Path) -> None:
     """What is dragged stays under the pointer when the document is shown anew; so do handles."""
     page = visitor()
@@ -108,13 +130,13 @@ def test_an_answer_does_not_end_a_drag(visitor: Callable[..., Any], served: Serv
     agree(page, served)
 
 
-def test_pixels_that_fail_once(visitor: Callable[..., Any], served: Served, poster_file: Path) -> None:
-    """A failed fetch is told, and the page goes on."""
+def test_pixels_that_fail(visitor: Callable[..., Any], served: Served, poster_file: Path) -> None:
+    """A failed fetch is told, also when it fails again, and the page goes on."""
     page = visitor()
     open_file(page, poster_file)
     page.set_default_timeout(10_000)
     page.evaluate(
-        """() => { const plain = window.fetch; let left = 1; window.fetch = (...request) =>
+        """() => { const plain = window.fetch; let left = 2; window.fetch = (...request) =>
           request[0].includes('acetate/pixels') && left-- > 0 ? Promise.reject(new TypeError('cut off'))
             : plain(...request); }"""
     )

@@ -103,7 +103,7 @@ class App {
         return view;
       } catch (error) {
         this.toast(error.message);
-        if (this.view) await api.call("document", this.view.id).then((view) => this.setView(view), () => {});
+        if (this.view) await api.call("document", this.view.id).then((view) => this.setView(view)).catch((again) => this.toast(again.message));
         return null;
       } finally {
         this.pending--;

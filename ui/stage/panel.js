@@ -24,7 +24,7 @@ export class Panel {
     this.pressed = null;
     this.pane.addEventListener("pointerdown", (event) => (this.pressed = event.target));
     for (const name of ["pointerup", "pointercancel", "dragend"]) {
-      document.addEventListener(name, () => this.pressed && !this.drag.ids.length && setTimeout(() => this.released()));
+      document.addEventListener(name, () => this.pressed && !this.drag.ids.length && this.released());
     }
     this.blend.addEventListener("change", () => app.each((id) => `blend:${id},${this.blend.value}`, { blend: this.blend.value }));
     const set = (value, done) => {
@@ -67,10 +67,10 @@ export class Panel {
     return found;
   }
 
+  // The click is still to come, and a double click after it.
   released() {
     this.pressed = null;
-    if (this.stale) this.render();
-    else this.properties();
+    setTimeout(() => (this.stale ? this.render() : this.properties()));
   }
 
   render() {
