@@ -87,10 +87,19 @@ def test_undo_after_a_field(visitor: Callable[..., Any], served: Served, squares
     press(page, "Control+z")
     assert opacity() == (1, "100", "100") and page.locator("[data-action=undo]").is_disabled()
     number.focus()
-    press(page, "ArrowDown", "ArrowDown")
+    press(
+        page, "ArrowDown", "ArrowDown"
+    )  # the field tells the first step, the slider, which has the focus then, the second
+    page.wait_for_function("acetate.panel.stepped === null")
     assert opacity() == (0.98, "98", "98")
     press(page, "Control+z", "Control+z")
     assert opacity() == (1, "100", "100")
+    slider.focus()
+    press(page, *["ArrowLeft"] * 5, "Control+z")  # several steps by keys are one
+    assert opacity() == (1, "100", "100") and page.locator("[data-action=undo]").is_disabled()
+    press(page, *["ArrowLeft"] * 5)
+    page.wait_for_function("acetate.view.undo")
+    assert opacity() == (0.95, "95", "95")
 
 
 def test_lists_let_go_of_the_keyboard(visitor: Callable[..., Any], served: Served, squares: Path) -> None:

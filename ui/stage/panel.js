@@ -4,7 +4,8 @@ import { icon } from "./icons.js";
 import { RowDrag } from "./rowdrag.js";
 import { find, walk } from "./tree.js";
 
-const THUMB = [40, 32];
+const THUMB = [40, 32], REST_MS = 350;
+const STEPS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "PageUp", "PageDown", "Home", "End"]);
 const thumbs = new Map();
 
 export class Panel {
@@ -21,7 +22,7 @@ export class Panel {
     this.drag = new RowDrag(app, this.tree, this.folded);
     this.anchor = null;
     // What is under a pressed pointer must stay the same element, or its click is lost.
-    this.pressed = null;
+    this.pressed = this.stepped = null;
     this.pane.addEventListener("pointerdown", (event) => (this.pressed = event.target));
     for (const name of ["pointerup", "pointercancel", "dragend"]) {
       document.addEventListener(name, () => this.pressed && !this.drag.ids.length && this.released());
@@ -35,7 +36,28 @@ export class Panel {
       else app.preview({ opacity });
     };
     this.range.addEventListener("input", () => set(this.range.value, false));
-    this.range.addEventListener("change", () => set(this.range.value, true));
+    // Steps by keys are one step of undo: told when they come to rest, or when something else begins.
+    let stepping = false, timer = 0;
+    const tell = () => {
+      clearTimeout(timer);
+      if (this.stepped !== null) set(this.stepped, true);
+      this.stepped = null;
+    };
+    this.range.addEventListener("pointerdown", () => {
+      stepping = false;
+      tell();
+    });
+    this.range.addEventListener("blur", tell);
+    this.range.addEventListener("keydown", (event) => {
+      stepping = STEPS.has(event.key);
+      if (!stepping) tell();
+    });
+    this.range.addEventListener("change", () => {
+      if (!stepping) return set(this.range.value, true);
+      this.stepped = this.range.value;
+      clearTimeout(timer);
+      timer = setTimeout(tell, REST_MS);
+    });
     this.number.addEventListener("change", () => {
       this.typing = false;
       set(this.number.value, true);
@@ -181,7 +203,7 @@ export class Panel {
       this.blend.replaceChildren(...modes.map((mode) => new Option(mode[0].toUpperCase() + mode.slice(1).replace(/-/g, " "), mode)));
     }
     this.blend.value = node?.blend ?? "normal";
-    if (this.pressed !== this.range) this.range.value = Math.round((node?.opacity ?? 1) * 100);
+    if (this.pressed !== this.range && this.stepped === null) this.range.value = Math.round((node?.opacity ?? 1) * 100);
     if (!this.typing) this.number.value = this.range.value;
     for (const element of this.pane.querySelectorAll(".actions [data-action]")) {
       const action = element.dataset.action, one = app.selection.size === 1;
