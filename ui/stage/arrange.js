@@ -1,13 +1,16 @@
 // Where nodes go in the tree: several at once, by a place, by a step, into and out of groups. Pure functions on views.
 import { find, outermost } from "./tree.js";
 
-// Of the chosen nodes those that may move: outermost, neither locked nor inside a locked group; bottom to top.
-export function movable(view, ids) {
-  return outermost(view, ids).filter((id) => {
-    for (let entry = find(view, id); entry; entry = entry.parent && find(view, entry.parent.id)) if (entry.node.locked) return false;
-    return true;
-  });
+// Whether a node may be changed: neither locked nor inside a locked group.
+function unlocked(view, id) {
+  for (let entry = find(view, id); entry; entry = entry.parent && find(view, entry.parent.id)) if (entry.node.locked) return false;
+  return true;
 }
+
+export const free = (view, ids) => new Set(view ? [...ids].filter((id) => unlocked(view, id)) : []);
+
+// Of the chosen nodes those that may move: outermost and unlocked; bottom to top.
+export const movable = (view, ids) => outermost(view, ids).filter((id) => unlocked(view, id));
 
 // A copy of the tree with the nodes (outermost, bottom to top) below the node that is `index` in `parent` now.
 export function placed(nodes, ids, parent, index) {
@@ -36,9 +39,10 @@ export function liesThere(view, ids, parent, index) {
     && index >= entries[0].index && index <= entries[0].index + ids.length;
 }
 
-// Operations that move each node a step up (1) or down (-1) among its siblings; those at the end stay, and so does the order.
+// Moves, one after the other, of nodes to places among their siblings: each chosen one a step up (1) or down (-1). Those
+// at the end stay, and so does the order.
 export function stepped(view, ids, direction) {
-  const chosen = new Set(movable(view, ids)), operations = [], seen = new Set();
+  const chosen = new Set(movable(view, ids)), moves = [], seen = new Set();
   for (const id of chosen) {
     const { siblings, parent } = find(view, id);
     if (seen.has(parent)) continue;
@@ -47,11 +51,19 @@ export function stepped(view, ids, direction) {
     for (let number = 1; number <= last; number++) {
       const from = direction > 0 ? last - number : number, to = from + direction;
       if (!chosen.has(order[from]) || chosen.has(order[to])) continue;
-      operations.push(`reorder:${order[from]},${to}`);
+      moves.push([order[from], to]);
       [order[from], order[to]] = [order[to], order[from]];
     }
   }
-  return operations;
+  return moves;
+}
+
+// A copy of the tree after such moves.
+export function reordered(nodes, moves) {
+  return moves.reduce((layers, [id, to]) => {
+    const { parent, index } = find({ layers }, id);
+    return placed(layers, [id], parent?.id ?? null, to > index ? to + 1 : to);
+  }, nodes);
 }
 
 // The place inside the group right above the nodes (its bottom) or right below them (its top); null where there is none.

@@ -1,8 +1,9 @@
 // Pointer and arrow keys on the stage: select, move, scale, rotate, pan, zoom, draw boxes. Turns gestures into edits;
 // the server is told once, on release.
+import { free, movable } from "./arrange.js";
 import { bounds, unite } from "./composite.js";
 import { hue, shifted, stretched } from "./regions.js";
-import { find, outermost } from "./tree.js";
+import { find } from "./tree.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const CORNERS = [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0.5, 1], [0, 1], [0, 0.5]];
@@ -35,10 +36,11 @@ export class Gestures {
   }
 
   down(event) {
-    if (!this.stage.size || event.target.closest("input, button")) return;
+    const { app } = this, pans = event.button === 1 || app.spaceDown;
+    if (!this.stage.size || (!pans && event.target.closest("input, button"))) return;
     this.viewport.focus({ preventScroll: true });
-    const start = this.point(event), { app } = this;
-    if (event.button === 1 || app.spaceDown) return this.track(event, (x, y, dx, dy, mx, my) => this.stage.pan(mx, my));
+    const start = this.point(event);
+    if (pans) return this.track(event, (x, y, dx, dy, mx, my) => this.stage.pan(mx, my));
     if (event.button !== 0) return;
     const handle = event.target.dataset?.handle;
     if (app.tool === "region") return this.region(event, start, event.target.dataset?.region ?? event.target.dataset?.corner, "corner" in event.target.dataset);
@@ -54,7 +56,7 @@ export class Gestures {
   // What moves with a node: the whole selection where it is part of it; nothing that is locked, nothing twice.
   movable(id) {
     const { selection, view } = this.app, chosen = selection.has(id) ? selection : new Set([id]);
-    return outermost(view, chosen).filter((one) => !find(view, one).node.locked);
+    return movable(view, chosen);
   }
 
   // A click inside the selected node keeps it, else the topmost layer is taken.
@@ -91,6 +93,7 @@ export class Gestures {
         cancelAnimationFrame(frame);
         run();
       }
+      this.stage.letGo();
       done(moved && next.type !== "pointercancel");
     };
     this.viewport.setPointerCapture(event.pointerId);
@@ -113,7 +116,7 @@ export class Gestures {
       this.stage.moveBy(dx, dy);
       this.draw(dx, dy);
     }, (moved) => {
-      if (began && moved && (dx || dy)) this.app.moveNodes(ids, dx, dy);
+      if (this.stage.motion && moved && (dx || dy)) this.app.moveNodes(ids, dx, dy);
       else this.stage.end();
       this.draw();
     });
@@ -141,6 +144,7 @@ export class Gestures {
     const nudged = this.nudged;
     this.nudged = null;
     if (!nudged) return;
+    this.stage.letGo();
     if (nudged.dx || nudged.dy) this.app.moveNodes(nudged.ids, nudged.dx, nudged.dy);
     else this.stage.end();
   }
@@ -165,6 +169,7 @@ export class Gestures {
       stage.transformBy(fx, fy, degrees);
       this.draw(0, 0, [fx, fy, degrees]);
     }, (moved) => {
+      moved &&= Boolean(stage.motion);
       if (moved && handle === "rotate" && degrees) this.app.edit([`rotate:${id},${degrees}`]);
       else if (moved && (fx !== 1 || fy !== 1)) this.app.edit([`scale:${id},${fx.toFixed(4)},${fy.toFixed(4)}`]);
       else stage.end();
@@ -197,14 +202,13 @@ export class Gestures {
   draw(dx = 0, dy = 0, change = null, fresh = null) {
     const { app, stage } = this, parts = [];
     if (stage.size && app.view && app.tool === "move" && !app.comparing) {
-      let box = null, locked = false;
+      let box = null;
       for (const id of app.selection) {
         const entry = find(app.view, id);
         if (!entry) continue;
         box = unite(box, bounds(entry.node));
-        locked ||= entry.node.locked;
       }
-      if (box) parts.push(...this.frame(box, dx, dy, change, app.selection.size === 1 && !locked));
+      if (box) parts.push(...this.frame(box, dx, dy, change, app.selection.size === 1 && free(app.view, app.selection).size === 1));
     }
     if (stage.size && app.regionsShown()) {
       app.regions.forEach((region, index) => region.box && parts.push(...this.box(region.box, index)));

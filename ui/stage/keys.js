@@ -40,7 +40,7 @@ export function keys(app) {
       app.run("complete", [app.view.id, node.prompt ?? null, node.id, "instead", null, null, model, steps, fresh]);
     },
     "behind": () => app.run("complete", [app.view.id, null, app.selected().id, "behind", null, null, ...app.tasks.settings()]),
-    "delete": () => app.edit(outer().map((id) => `delete:${id}`)),
+    "delete": () => app.remove(),
     "select-all": () => app.view && app.select(app.panel.rows().map(({ node }) => node.id)),
   };
   const needsLayer = new Set(["ungroup", "duplicate", "merge-down", "clip", "flip", "split", "again", "behind", "delete", "group"]);
@@ -58,13 +58,20 @@ export function keys(app) {
     v: "tool-move", b: "tool-region", c: "compare", f: "fit", "?": "help", "]": "up", "[": "down", Delete: "delete", Backspace: "delete",
   };
   const withControl = { z: "undo", y: "redo", d: "duplicate", g: "group", e: "merge-down", a: "select-all", Enter: "run" };
+  const steps = new Set(["undo", "redo", "up", "down"]), turns = new Set(["s", "h", "l"]);  // a key that is held repeats steps only
+  // Space takes hold of the canvas, whatever has the focus.
+  const hold = (on) => {
+    app.spaceDown = on;
+    stage.viewport.classList.toggle("held", on);
+  };
   document.addEventListener("keydown", (event) => {
     if (root.querySelector("dialog[open]")) return;
-    const writing = event.target.matches?.("input:not([type=range]), textarea, select");
-    if ((event.ctrlKey || event.metaKey) && (!writing || event.key === "Enter")) {
+    const choosing = event.target.matches?.("select"), writing = choosing || event.target.matches?.("input:not([type=range]), textarea");
+    if ((event.ctrlKey || event.metaKey) && (!writing || choosing || event.key === "Enter")) {
       const name = event.key.toLowerCase() === "z" && event.shiftKey ? "redo" : withControl[event.key] ?? withControl[event.key.toLowerCase()];
       if (!name) return;
       event.preventDefault();
+      if (event.repeat && !steps.has(name)) return;
       if (name === "run") app.tasks.run();
       else act(name);
       return;
@@ -74,6 +81,7 @@ export function keys(app) {
     const far = event.shiftKey ? 10 : 1, node = app.selected();
     const arrows = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] };
     const name = plain[event.key] ?? plain[event.key.toLowerCase()];
+    if (event.repeat && (name ? !steps.has(name) : turns.has(event.key))) return void event.preventDefault();
     if (arrows[event.key] && node && !event.target.matches?.("input") && !event.target.closest?.("[role=tablist]")) app.gestures.nudge(...arrows[event.key]);
     else if (name) act(name);
     else if (event.key === "1") stage.setZoom(1, null);
@@ -83,13 +91,20 @@ export function keys(app) {
     else if (event.key === "h" && node) app.toggleAll("visible", "show", "hide");
     else if (event.key === "l" && node) app.toggleAll("locked", "lock", "unlock");
     else if (event.key === "Escape" && node) app.select([]);
-    else if (event.key === " " && !event.target.matches?.("button")) app.spaceDown = true;
+    else if (event.key === " " && !event.target.matches?.("button, summary")) hold(true);
     else return;
     event.preventDefault();
   });
   document.addEventListener("keyup", (event) => {
-    if (event.key === " ") app.spaceDown = false;
+    if (event.key === " ") hold(false);
   });
+  window.addEventListener("blur", () => hold(false));
+
+  // A list that was used with the pointer lets go of the keyboard: letters would choose from it.
+  let pointer = true;
+  document.addEventListener("keydown", () => (pointer = false), true);
+  document.addEventListener("pointerdown", () => (pointer = true), true);
+  root.addEventListener("change", (event) => pointer && event.target.matches("select") && event.target.blur());
 
   const input = root.querySelector("input.file"), drop = root.querySelector(".drop");
   input.addEventListener("change", () => {

@@ -1,6 +1,6 @@
 // The studio in the browser: holds the document's view and the selection, sends edits, follows runs.
 import * as api from "./api.js";
-import { movable, placeInside, placeOutside, placed, stepped } from "./arrange.js";
+import { free, movable, placeInside, placeOutside, placed, reordered, stepped } from "./arrange.js";
 import { Gestures } from "./gestures.js";
 import { keys } from "./keys.js";
 import { page } from "./page.js";
@@ -80,11 +80,16 @@ class App {
       if (!this.session.documents.some(({ id }) => id === view.id)) this.session.documents.unshift({ id: view.id, name: view.name });
       this.status.documents(this.session.documents, view.id);
     }
-    const known = (id) => find(view, id) !== null;
-    this.selection = new Set([...this.selection].filter(known));
-    this.solo = new Set([...this.solo].filter(known));
+    this.forget();
     this.stage.showBefore(view.source, this.pixels.lookup);
     this.changed("document");
+  }
+
+  // What is gone is no longer selected.
+  forget() {
+    const known = (id) => find(this.view, id) !== null;
+    this.selection = new Set([...this.selection].filter(known));
+    this.solo = new Set([...this.solo].filter(known));
   }
 
   // Ask the server in order; only the last answer of several is shown, so that nothing flickers back.
@@ -94,13 +99,14 @@ class App {
     this.queue = this.queue.then(async () => {
       try {
         const view = await api.call(name, ...args);
-        if (--this.pending === 0) await this.setView(view);
+        if (this.pending === 1) await this.setView(view);
         return view;
       } catch (error) {
-        this.pending--;
         this.toast(error.message);
-        if (this.view) await api.call("document", this.view.id).then((view) => this.setView(view), () => {});
+        if (this.view) await api.call("document", this.view.id).then((view) => this.setView(view)).catch((again) => this.toast(again.message));
         return null;
+      } finally {
+        this.pending--;
       }
     });
     return this.queue;
@@ -109,6 +115,7 @@ class App {
   // Change the shown document at once; the server is told by the caller.
   local(ids, change) {
     this.view = { ...this.view, layers: mapped(this.view.layers, ids, change) };
+    this.forget();
     this.changed("document");
   }
 
@@ -119,13 +126,13 @@ class App {
     return this.request("edit", this.view.id, operations);
   }
 
-  each(operation, properties) {
-    const ids = new Set(this.selection);
+  // An operation on everything that is selected and may be changed.
+  each(operation, properties, ids = free(this.view, this.selection)) {
     if (ids.size) this.edit([...ids].map(operation), ids, properties);
   }
 
   preview(properties) {
-    this.local(this.selection, (node) => ({ ...node, ...properties }));
+    this.local(free(this.view, this.selection), (node) => ({ ...node, ...properties }));
   }
 
   moveNodes(ids, dx, dy) {
@@ -145,8 +152,17 @@ class App {
   }
 
   step(direction) {
-    const operations = this.view ? stepped(this.view, this.selection, direction) : [];
-    if (operations.length) this.edit(operations);
+    const moves = this.view ? stepped(this.view, this.selection, direction) : [];
+    if (!moves.length) return;
+    this.edit(moves.map(([id, to]) => `reorder:${id},${to}`));
+    this.view = { ...this.view, layers: reordered(this.view.layers, moves) };
+    this.changed("document");
+  }
+
+  remove() {
+    const ids = movable(this.view, this.selection);
+    this.edit(ids.map((id) => `delete:${id}`));
+    this.local(new Set(ids), () => null);
   }
 
   intoGroup() {
@@ -168,7 +184,8 @@ class App {
   // A property of everything that is selected, turned from what the shown one has.
   toggleAll(property, on, off) {
     const value = !this.selected()[property];
-    this.each((id) => `${value ? on : off}:${id}`, { [property]: value });
+    const ids = property === "locked" ? this.selection : undefined;
+    this.each((id) => `${value ? on : off}:${id}`, { [property]: value }, ids);
   }
 
   toggleSolo(id) {
@@ -204,8 +221,7 @@ class App {
       return;
     }
     this.status.say(`Opening ${file.name} …`);
-    const view = await api.open(file).catch((error) => this.toast(error.message));
-    if (view) await this.setView(view);
+    const view = await api.open(file).then((opened) => this.setView(opened).then(() => opened)).catch((error) => this.toast(error.message));
     const lost = view?.facts.dropped ?? [];
     if (lost.length) this.toast(`Not taken over from ${file.name}: ${lost.slice(0, 5).join("; ")}${lost.length > 5 ? `; and ${lost.length - 5} more` : ""}.`);
     this.status.render();

@@ -19,7 +19,7 @@ const keysOf = (text) => text.split(" | ").map((one) => one.split(" ").map((key)
 
 export const page = () => `
 <header class="bar">
-  <span class="brand"><b>acetate</b> studio</span>
+  <span class="brand"><b>acetate</b> <span>studio</span></span>
   ${button("open", "Open a file", "open")}
   <input type="file" class="file" hidden aria-hidden="true" tabindex="-1"
     accept=".psd,.psb,.ora,.zip,.png,.jpg,.jpeg,.webp,.tif,.tiff,.gif,.bmp,.avif">

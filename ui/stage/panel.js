@@ -1,9 +1,11 @@
 // The layer panel: one row per layer, top to bottom, and the properties of the selected ones.
+import { free } from "./arrange.js";
 import { icon } from "./icons.js";
 import { RowDrag } from "./rowdrag.js";
 import { find, walk } from "./tree.js";
 
-const THUMB = [40, 32];
+const THUMB = [40, 32], REST_MS = 350;
+const STEPS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "PageUp", "PageDown", "Home", "End"]);
 const thumbs = new Map();
 
 export class Panel {
@@ -19,16 +21,55 @@ export class Panel {
     this.tree.addEventListener("keydown", (event) => this.key(event));
     this.drag = new RowDrag(app, this.tree, this.folded);
     this.anchor = null;
+    // What is under a pressed pointer must stay the same element, or its click is lost.
+    this.pressed = this.stepped = null;
+    this.pane.addEventListener("pointerdown", (event) => (this.pressed = event.target));
+    for (const name of ["pointerup", "pointercancel", "dragend"]) {
+      document.addEventListener(name, () => this.pressed && !this.drag.ids.length && this.released());
+    }
     this.blend.addEventListener("change", () => app.each((id) => `blend:${id},${this.blend.value}`, { blend: this.blend.value }));
     const set = (value, done) => {
+      if (value === "") return this.properties();
       const opacity = Math.min(100, Math.max(0, Number(value) || 0)) / 100;
       this.range.value = this.number.value = Math.round(opacity * 100);
       if (done) app.each((id) => `opacity:${id},${opacity}`, { opacity });
       else app.preview({ opacity });
     };
     this.range.addEventListener("input", () => set(this.range.value, false));
-    this.range.addEventListener("change", () => set(this.range.value, true));
-    this.number.addEventListener("change", () => set(this.number.value, true));
+    // Steps by keys are one step of undo: told when they come to rest, or when something else begins.
+    let stepping = false, timer = 0;
+    const tell = () => {
+      clearTimeout(timer);
+      if (this.stepped !== null) set(this.stepped, true);
+      this.stepped = null;
+    };
+    this.range.addEventListener("pointerdown", () => {
+      stepping = false;
+      tell();
+    });
+    this.range.addEventListener("blur", tell);
+    this.range.addEventListener("keydown", (event) => {
+      stepping = STEPS.has(event.key);
+      if (!stepping) tell();
+    });
+    this.range.addEventListener("change", () => {
+      if (!stepping) return set(this.range.value, true);
+      this.stepped = this.range.value;
+      clearTimeout(timer);
+      timer = setTimeout(tell, REST_MS);
+    });
+    this.number.addEventListener("change", () => {
+      this.typing = false;
+      set(this.number.value, true);
+      // Enter leaves the field; what steps the number goes on at the slider, so that keys and undo are the document's again.
+      setTimeout(() => document.activeElement === this.number && this.range.focus());
+    });
+    this.number.addEventListener("input", () => (this.typing = true));
+    this.number.addEventListener("blur", () => {
+      this.typing = false;
+      this.properties();
+    });
+    this.number.addEventListener("keydown", (event) => event.key === "Enter" && this.number.blur());
   }
 
   id(event) {
@@ -48,10 +89,18 @@ export class Panel {
     return found;
   }
 
+  // The click is still to come, and a double click after it.
+  released() {
+    this.pressed = null;
+    setTimeout(() => (this.stale ? this.render() : this.properties()));
+  }
+
   render() {
+    this.stale = this.tree.contains(this.pressed);
+    if (this.stale) return this.properties();
     if (this.tree.querySelector("input.renaming")) return;
     const focused = document.activeElement?.closest?.(".row")?.dataset.id, within = this.tree.contains(document.activeElement);
-    const { selection, solo } = this.app;
+    const { selection, solo } = this.app, before = [...this.tree.querySelectorAll(".row")].map((row) => row.dataset.id);
     const rows = this.rows(), last = [...selection].at(-1) ?? rows[0]?.node.id;
     this.tree.replaceChildren(...rows.map((entry) => this.row(entry, selection, solo, last)));
     if (!rows.length) {
@@ -59,7 +108,13 @@ export class Panel {
       hint.className = "hint";
       hint.textContent = this.app.tasks.task === "generate" ? "The layers of the new picture will be here." : "No layers yet. Open a picture, or make one from text.";
     }
-    if (within && focused) this.tree.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
+    if (within && focused) {
+      // Of a row that is gone the focus goes to the next below, else above.
+      const at = before.indexOf(focused), near = [...before.slice(at), ...before.slice(0, at).reverse()];
+      const id = near.find((one) => rows.some(({ node }) => node.id === one));
+      if (id === focused) this.tree.querySelector(`[data-id="${id}"]`).focus({ preventScroll: true });
+      else this.focus(id);
+    }
     this.properties();
   }
 
@@ -141,20 +196,20 @@ export class Panel {
   }
 
   properties() {
-    const { app } = this, node = app.selected(), off = !node || node.locked;
+    const { app } = this, node = app.selected(), off = !node || !free(app.view, app.selection).size;
     this.blend.disabled = this.range.disabled = this.number.disabled = off;
     const modes = app.session.blend_modes.filter((mode) => mode !== "pass-through" || node?.kind === "group");
     if (this.blend.options.length !== modes.length) {
       this.blend.replaceChildren(...modes.map((mode) => new Option(mode[0].toUpperCase() + mode.slice(1).replace(/-/g, " "), mode)));
     }
     this.blend.value = node?.blend ?? "normal";
-    if (document.activeElement !== this.range) this.range.value = Math.round((node?.opacity ?? 1) * 100);
-    if (document.activeElement !== this.number) this.number.value = this.range.value;
+    if (this.pressed !== this.range && this.stepped === null) this.range.value = Math.round((node?.opacity ?? 1) * 100);
+    if (!this.typing) this.number.value = this.range.value;
     for (const element of this.pane.querySelectorAll(".actions [data-action]")) {
       const action = element.dataset.action, one = app.selection.size === 1;
       const many = ["group", "delete", "duplicate", "up", "down"].includes(action);
       const model = action === "split" || action === "again" || action === "behind";
-      element.disabled = !node || (!one && !many) || (node.locked && action !== "group" && action !== "duplicate" && action !== "behind")
+      element.disabled = !node || (!one && !many) || (off && action !== "group" && action !== "duplicate" && action !== "behind")
         || (action === "ungroup" && node.kind !== "group") || (model && app.job !== null)
         || (node.kind === "group" && (action === "split" || action === "again"));
     }
@@ -162,8 +217,8 @@ export class Panel {
 
   click(event) {
     const id = this.id(event), toggle = event.target.closest("[data-toggle]")?.dataset.toggle, { app } = this;
-    if (!id || event.target.closest("input")) return;
-    const { node } = find(app.view, id);
+    const node = id && find(app.view, id)?.node;
+    if (!node || event.target.closest("input")) return;
     if (toggle === "fold") {
       if (!this.folded.delete(id)) this.folded.add(id);
       this.render();
@@ -225,7 +280,7 @@ export class Panel {
       ArrowUp: () => go(at - 1), ArrowDown: () => go(at + 1), Home: () => go(0), End: () => go(ids.length - 1),
       ArrowLeft: () => node.kind === "group" && (this.folded.add(id), this.render()),
       ArrowRight: () => (this.folded.delete(id), this.render()),
-      F2: () => this.rename(id), Enter: () => this.rename(id), " ": () => app.toggleVisible(node),
+      F2: () => this.rename(id), Enter: () => this.rename(id),
     };
     if (!keys[event.key]) return;
     event.preventDefault();
@@ -248,9 +303,11 @@ export class Panel {
       if (done) return;
       done = true;
       const name = input.value.trim();
-      input.remove();
-      if (keep && name && name !== node.name) this.app.edit([`rename:${id},${name}`], new Set([id]), { name });
-      else this.render();
+      input.replaceWith(label);
+      if (keep && name && name !== node.name) {
+        label.textContent = name;
+        this.app.edit([`rename:${id},${name}`], new Set([id]), { name });
+      } else this.render();
       this.focus(id);
     };
     input.addEventListener("keydown", (event) => {

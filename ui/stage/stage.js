@@ -52,8 +52,13 @@ export class Stage {
     this.nodes = effective;
     this.drawn = fresh;
     dirty = unite(dirty, this.motion?.touched);
+    const { held, ids, again } = this.motion ?? {};
     this.motion = null;
-    this.redraw(dirty && intersect(dirty, whole));
+    // A gesture under way goes on from the new nodes; its pictures, where it has some, cover the whole canvas.
+    const begun = held && this.begin(ids);
+    if (begun && this.motion.parts) this.motion.last = whole;
+    else this.redraw(dirty && intersect(dirty, whole));
+    if (begun) again();
   }
 
   // Draw a box of the document again; large ones over several frames.
@@ -107,14 +112,20 @@ export class Stage {
 
   // -- moving
 
-  // Get ready to move nodes, or to transform one. Pictures of them, and of what lies between, are made once.
+  // Get ready to move nodes, or to transform one, until letGo. Pictures of them, and of what lies between, are made once.
   begin(ids) {
     const wanted = new Set(ids), nodes = [...walk(this.nodes)].map(({ node }) => node).filter((node) => wanted.has(node.id));
     const whole = nodes.map(bounds).reduce(unite, null);
     if (!whole) return false;
-    this.motion = { ids: wanted, nodes: new Map(nodes.map((node) => [node.id, node])), box: whole, last: whole };
+    this.motion = { ids: wanted, nodes: new Map(nodes.map((node) => [node.id, node])), box: whole, last: whole, held: true };
+    this.motion.again = () => this.moveBy(0, 0);
     this.motion.parts = this.parts(nodes);
     return true;
+  }
+
+  // The gesture is over: what it showed stays until the document is shown again.
+  letGo() {
+    if (this.motion) this.motion.held = false;
   }
 
   // The document as a few pictures, bottom to top: [picture, x, y, mode, moving]; null where a canvas cannot draw it so.
@@ -196,7 +207,10 @@ export class Stage {
 
   // Show the node moved by whole pixels; instant, no server involved.
   moveBy(dx, dy) {
-    const motion = this.motion, whole = [0, 0, ...this.size];
+    const { motion } = this;
+    if (!motion) return;
+    motion.again = () => this.moveBy(dx, dy);
+    const whole = [0, 0, ...this.size];
     const now = [motion.box[0] + dx, motion.box[1] + dy, motion.box[2] + dx, motion.box[3] + dy];
     const dirty = intersect(unite(motion.last, now), whole);
     motion.last = now;
@@ -216,7 +230,9 @@ export class Stage {
 
   // Show the node scaled and turned about its middle; true if the canvas could show it.
   transformBy(fx, fy, degrees) {
-    const motion = this.motion;
+    const { motion } = this;
+    if (!motion) return false;
+    motion.again = () => this.transformBy(fx, fy, degrees);
     if (!motion.parts) return false;
     const [x0, y0, x1, y1] = motion.box, cx = (x0 + x1) / 2, cy = (y0 + y1) / 2;
     motion.touched = [0, 0, ...this.size];
@@ -313,16 +329,20 @@ export class Stage {
     return [x * this.zoom + this.origin[0], y * this.zoom + this.origin[1]];
   }
 
-  // The topmost visible, unlocked layer with something at a point of the document.
-  hit(x, y) {
-    const layers = [...walk(this.nodes)].filter(({ node }) => node.kind === "layer").reverse();
-    for (const { node } of layers) {
-      const p = node.pixels, px = Math.floor(x) - p.x, py = Math.floor(y) - p.y;
-      if (!node.visible || node.locked || px < 0 || py < 0 || px >= p.width || py >= p.height) continue;
-      const bytes = this.compositor.lookup(p.digest);
-      if (bytes && bytes[(py * p.width + px) * 4 + 3] > 12) return node.id;
+  // The topmost layer with something at a point of the document; what is hidden or locked is passed over, groups whole.
+  hit(x, y, nodes = this.nodes) {
+    for (const node of [...nodes].reverse()) {
+      if (!node.visible || node.locked) continue;
+      const found = node.kind === "group" ? this.hit(x, y, node.layers) : this.covers(node.pixels, x, y) ? node.id : null;
+      if (found) return found;
     }
     return null;
+  }
+
+  covers(pixels, x, y) {
+    const px = Math.floor(x) - pixels.x, py = Math.floor(y) - pixels.y, bytes = this.compositor.lookup(pixels.digest);
+    if (!bytes || px < 0 || py < 0 || px >= pixels.width || py >= pixels.height) return false;
+    return bytes[(py * pixels.width + px) * 4 + 3] > 12;
   }
 }
 

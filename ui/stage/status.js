@@ -48,7 +48,9 @@ export class Status {
     this.at(".phase").textContent = text;
   }
 
+  // What is said again is not shown twice.
   toast(text) {
+    for (const old of [...this.at(".toasts").children]) if (old.firstChild.textContent === text) old.remove();
     const toast = document.createElement("div");
     toast.className = "toast";
     toast.setAttribute("role", "alert");
