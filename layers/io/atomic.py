@@ -123,8 +123,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yield a seekable binary file that becomes ``path`` when the block ends without an exception.
 
     Raises OutputError naming the path and the remedy when the disk is full, the folder is missing or
-    unwritable, or ``path`` is a folder, a device or a pipe. On any exception, the user's own and Ctrl-C included, an older file
-    at ``path`` stays as it was and no temporary file remains.
+    unwritable, or ``path`` is a folder, a device or a pipe. On any exception, the user's own and Ctrl-C
+    included, an older file at ``path`` stays as it was and no temporary file remains.
     """
     target = resolve_target(path)
     try:
