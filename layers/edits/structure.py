@@ -10,6 +10,7 @@ from ..composite import bounds, composite_nodes, quantise
 from ..document import Group, Layer, LayeredImage, Node, Provenance
 from ..select import Path, insert_at, node_at
 from .properties import changed
+from .room import check_canvas
 
 MAX_PARTS = 64
 
@@ -134,6 +135,7 @@ def _rasterised(doc: LayeredImage, nodes: tuple[Node, ...], like: Node) -> Layer
         max(b[2] for b in boxes),
         max(b[3] for b in boxes),
     )
+    check_canvas(box[2] - box[0], box[3] - box[1], f"{like.name!r} with what is merged into it")
     pixels = quantise(composite_nodes(nodes, box), doc.depth)
     return Layer(
         pixels=pixels,

@@ -229,7 +229,9 @@ def test_empty_documents_and_single_pixels() -> None:
     target = np.full((1, 1, 4), (3, 2, 1, 255), np.uint8)
     result, _ = assert_recomposes(LayeredImage(width=1, height=1, layers=()), target)
     assert result.layers[0].name == "Residual"
-    assert_recomposes(LayeredImage(width=1, height=1, layers=(Layer(pixels=np.zeros((1, 1, 4), np.uint8)),)), target)
+    assert_recomposes(
+        LayeredImage(width=1, height=1, layers=(Layer(pixels=np.zeros((1, 1, 4), np.uint8)),)), target
+    )
 
 
 def test_pictures_of_every_kind() -> None:
