@@ -13,7 +13,7 @@ from documents import disc, map_layers, nasty, outline, plate, worst
 from PIL import Image, ImageChops
 from psd_tools import PSDImage
 from psd_tools.composite import composite as psd_composite
-from psd_tools.constants import Compression, Resource, Tag
+from psd_tools.constants import Clipping, Compression, Resource, Tag
 from psd_tools.psd.base import EmptyElement
 from psd_tools.psd.descriptor import Descriptor, DescriptorBlock, Double
 from psd_tools.psd.layer_and_mask import ChannelData, ChannelDataList, ChannelInfo, LayerRecord
@@ -270,6 +270,40 @@ def test_fills_are_drawn_and_named(tmp_path: Path) -> None:
     back = open_document(with_special_layer(tmp_path / "a.psd", "fill", Tag.SOLID_COLOR_SHEET_SETTING, block))
     assert back.metadata["dropped"] == ["solidcolorfill layer 'fill' became pixels"]
     assert (flatten_array(back) == (255, 128, 0, 255)).all()
+
+
+@pytest.mark.parametrize("how", ["plain", "hidden", "in a hidden group", "clipped", "faded"])
+def test_fills_keep_their_colour_and_what_is_clipped_to_them(tmp_path: Path, how: str) -> None:
+    psd = PSDImage.new("RGBA", (32, 24))
+    colour = Descriptor(classID=b"RGBC")
+    for channel, value in ((b"Rd  ", 255.0), (b"Grn ", 0.0), (b"Bl  ", 0.0)):
+        colour[channel] = Double(value)
+    block = DescriptorBlock(classID=b"null")
+    block[b"Clr "] = colour
+    ground = psd.create_pixel_layer(Image.new("RGBA", (32, 24), (0, 0, 255, 255)), name="ground")
+    fill = psd.create_pixel_layer(Image.new("RGBA", (32, 24), (1, 2, 3, 255)), name="fill")
+    clip = psd.create_pixel_layer(Image.new("RGBA", (32, 10), (0, 255, 0, 128)), name="clip")
+    key = Tag.SOLID_COLOR_SHEET_SETTING
+    fill._record.tagged_blocks[key] = TaggedBlock(key=key, data=block)
+    fill._record.top = fill._record.left = fill._record.bottom = fill._record.right = 0
+    for info, channel in zip(fill._record.channel_info, fill._channels, strict=True):
+        channel.compression, channel.data, info.length = Compression.RAW, b"", 2
+    clip._record.clipping = Clipping.NON_BASE
+    if how == "in a hidden group":
+        psd.create_group(layer_list=[fill, clip], name="group").visible = False
+    fill.visible = how != "hidden"
+    if how == "clipped":
+        fill._record.clipping = Clipping.NON_BASE
+    if how == "faded":
+        fill.opacity, fill.fill_opacity = 51, 128
+    path = tmp_path / "a.psd"
+    psd.save(path)
+    back = {layer.name: layer for layer in open_document(path).leaves()}
+    assert (back["fill"].pixels == (255, 0, 0, 255)).all()
+    assert back["clip"].clipping and (back["clip"].pixels == (0, 255, 0, 128)).all()
+    assert back["fill"].visible == (how != "hidden") and back["fill"].clipping == (how == "clipped")
+    assert back["fill"].opacity == pytest.approx(51 * 128 / 255 / 255 if how == "faded" else 1)
+    assert back[ground.name].pixels.shape == (24, 32, 4)
 
 
 def test_adjustments_are_left_out_and_named(tmp_path: Path) -> None:
