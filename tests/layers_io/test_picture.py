@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from documents import disc, nasty, plate
+from documents import disc, nasty, other_profile, plate
 from PIL import Image, ImageCms
 
 from acetate.errors import InputError
@@ -159,19 +159,6 @@ def test_exif_orientation(orientation: int, deep: bool) -> None:
         data = packed(held, exif=exif)
     seen = read_picture(data).pixels[..., :3]
     assert np.array_equal(seen // 257 if deep else seen, RGB)
-
-
-def other_profile() -> bytes:
-    """A grey-axis-preserving RGB profile that is not sRGB: sRGB with its red and blue primaries exchanged."""
-    data = bytearray(srgb_profile())
-    count = struct.unpack(">I", data[128:132])[0]
-    entries = {bytes(data[132 + 12 * k : 136 + 12 * k]): 132 + 12 * k for k in range(count)}
-    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
-    data[red + 4 : red + 12], data[blue + 4 : blue + 12] = (
-        data[blue + 4 : blue + 12],
-        data[red + 4 : red + 12],
-    )
-    return bytes(data)
 
 
 def test_a_profile_is_converted_and_alpha_left_alone() -> None:
