@@ -32,8 +32,8 @@ _FORMATS = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
 
 
 def tiff_kind(file: BinaryIO) -> str | None:
-    """What the first picture of the TIFF in ``file`` is ("16-bit grey with alpha"), as far as its tags can be read ("" if not
-    at all); None for what is no TIFF.
+    """What the first picture of the TIFF in ``file`` is ("16-bit grey with alpha"), as far as its tags can be read: "" if
+    not at all; None for what is no TIFF.
     """
     file.seek(0)
     head = file.read(8)
