@@ -74,7 +74,7 @@ def open_stream(file: BinaryIO, name: str, path: Path | None = None, limits: Lim
 
 def _open_archive(file: BinaryIO, name: str, limits: Limits) -> LayeredImage:
     from .archive import ArchiveReader
-    from .folder import MANIFEST, read_zip
+    from .folder import MANIFEST, manifest_folder, read_zip
     from .ora_ops import MIMETYPE
     from .ora_read import read_ora
 
@@ -82,8 +82,9 @@ def _open_archive(file: BinaryIO, name: str, limits: Limits) -> LayeredImage:
     names = archive.names()
     if "mimetype" in names and archive.read("mimetype", most=100).strip() == MIMETYPE:
         return read_ora(archive, limits)
-    if MANIFEST in names:
-        return read_zip(archive, limits)
+    folder = manifest_folder(names)
+    if folder is not None:
+        return read_zip(archive, limits, folder=folder)
     if any(entry.startswith("ppt/") for entry in names):
         raise InputError(
             f"{name} is a PowerPoint file, which acetate writes but does not read: open its PSD or zip"

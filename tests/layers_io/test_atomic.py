@@ -152,6 +152,18 @@ def test_folders_refuse_files_and_other_peoples_folders(tmp_path: Path) -> None:
     assert open_document(SMALL.save(tmp_path / "empty")).width == 9
 
 
+def test_a_link_to_a_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    link, ahead = tmp_path / "link", tmp_path / "ahead"
+    link.symlink_to("empty")
+    ahead.symlink_to("new")
+    for place, behind in ((link, "empty"), (ahead, "new")):
+        for _ in range(2):
+            assert SMALL.save(place) == place
+            assert place.is_symlink() and open_document(tmp_path / behind).width == 9
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ahead", "empty", "link", "new"]
+
+
 @pytest.mark.parametrize("fails_at", [1, 3, 5])
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_folder_interrupted_anywhere_is_the_old_one(
