@@ -6,14 +6,15 @@ compositor that flattens documents. Afterwards every pixel of the flattened docu
 within 1 level, nearly always exactly, alpha included; colour under alpha 0 does not exist for a flattened
 image and is not compared. Per tile:
 
-1. pixels that already agree are left alone, so a second run changes nothing;
+1. pixels that already agree are left alone, so a second run finds next to nothing to do: it tries again only
+   where the first was not exact, and there a very faint layer may still move by a level of alpha;
 2. alphas change only where the alpha of the stack is wrong (``solve_alpha``);
 3. colours change by the minimum-norm amount, in proportion to what each layer contributes
-(``solve_colour``), so what is hidden stays as it is; 4. where blend modes, clipping, group masks or group
-opacities are in the tile the contributions are measured with the compositor itself and the step is repeated
-(``recompose_general.py``); 5. pixels that still miss the bound are set to the picture, opaque, on the
-topmost layer if that is an ordinary one, else on a layer named "Residual" added on top. They are counted in
-the report.
+   (``solve_colour``), so what is hidden stays as it is;
+4. where blend modes, clipping, group masks or group opacities are in the tile the contributions are measured
+   with the compositor itself and the step is repeated (``recompose_general.py``);
+5. pixels that still miss the bound are set to the picture, opaque, on the topmost layer if that is an ordinary
+   one, else on a layer named "Residual" added on top. They are counted in the report.
 
 Hidden nodes are never touched; locked ones are treated like others. This module knows nothing of files and
 models.
@@ -122,21 +123,30 @@ class _Tally:
 def picture_pixels(image: Image.Image | np.ndarray, depth: int) -> np.ndarray:
     """A picture as (h, w, 4) uint8 or uint16 at ``depth``; grey and RGB get an opaque alpha.
 
-    Raises InputError for arrays that are no picture.
+    ``image``: a Pillow picture of any mode but F (mode I holds 0 to 65535), or an array (h, w), (h, w, 3) or
+    (h, w, 4), uint8, uint16 or floats in [0, 1]. Raises InputError for what is no such picture.
     """
     if not isinstance(image, np.ndarray):
-        wide = image.mode in ("I", "I;16", "I;16L", "I;16B")
-        image = np.asarray(image).astype(np.uint16) if wide else np.asarray(image.convert("RGBA"))
+        image = _pillow_pixels(image)
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
+    floats = np.issubdtype(image.dtype, np.floating)
     if (
         image.ndim != 3
         or image.shape[2] not in (3, 4)
-        or image.dtype not in (np.uint8, np.uint16, np.float32)
+        or 0 in image.shape
+        or not (floats or image.dtype in (np.uint8, np.uint16))
     ):
         raise InputError(
-            f"The picture must be H x W x 4 uint8, uint16 or float32, not {image.shape} {image.dtype}."
+            f"The picture must be H x W x 4 uint8, uint16 or floats in [0, 1], not {image.shape} {image.dtype}."
         )
+    if floats:
+        # `not (a and b)` also catches NaN.
+        if not (image.min() >= 0 and image.max() <= 1):
+            raise InputError(
+                "The picture's values must lie in [0, 1]: divide by 255 if they are 0..255, and let none be NaN."
+            )
+        image = image.astype(np.float32, copy=False)
     image = to_depth(image, depth)
     if image.shape[2] == 3:
         opaque = np.full((*image.shape[:2], 1), LEVELS[depth], image.dtype)
@@ -144,13 +154,26 @@ def picture_pixels(image: Image.Image | np.ndarray, depth: int) -> np.ndarray:
     return image
 
 
+def _pillow_pixels(image: Image.Image) -> np.ndarray:
+    if image.mode == "F":
+        raise InputError(
+            "The picture holds floating-point pixels (mode F): give an array of floats in [0, 1], or 8 or 16 bits."
+        )
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return np.asarray(image.convert("RGBA"))
+    values = np.asarray(image)
+    if values.size and not (values.min() >= 0 and values.max() <= 65535):
+        raise InputError("The picture holds 32-bit grey values: give it 8 or 16 bits per channel.")
+    return values.astype(np.uint16)
+
+
 def recompose(doc: LayeredImage, image: Image.Image | np.ndarray) -> tuple[LayeredImage, RecomposeReport]:
     """The document with the smallest change after which it flattens to ``image`` within 1/255, and what
     changed.
 
-    ``image``: a Pillow picture or an (h, w, 4) array (uint8, uint16 or float32, straight alpha) of the
-    document's size. Layers are returned at the document's depth; those that did not change are the same
-    objects. Raises InputError where the sizes differ.
+    ``image``: a Pillow picture or an (h, w, 4) array (uint8, uint16 or floats in [0, 1], straight alpha) of the
+    document's size, see :func:`picture_pixels`. Layers are returned at the document's depth; those that did
+    not change are the same objects. Raises InputError where the sizes differ, and for what is no picture.
     """
     target = picture_pixels(image, doc.depth)
     if target.shape[:2] != (doc.height, doc.width):

@@ -1,7 +1,9 @@
 """Edits of where pixels are: move, scale, rotate, flip, crop, trim.
 
 A node's mask goes with it. Moving, flipping and quarter turns are exact; all else resamples premultiplied
-values. A group is transformed as one picture about the middle of its layers.
+values. A group is transformed as one picture about the middle of its layers: half pixels are settled once for
+the node, so that what lay edge to edge still does after scaling and quarter turns. Results larger than acetate
+opens are refused before memory is taken.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import numpy as np
 
 from ...errors import InputError
 from .. import resample
-from ..composite import bounds, intersect
+from ..composite import bounds, intersect, runs
 from ..document import Box, Group, Layer, LayeredImage, Mask, Node
 from .properties import changed
+from .room import Size, check_canvas, check_room
 
 Place = Callable[[np.ndarray, Box], tuple[np.ndarray, tuple[int, int]]]
 """Takes pixels (h, w[, 4]) and their canvas box, gives the transformed pixels and their offset."""
@@ -40,10 +43,15 @@ def _transformed_mask(mask: Mask, place: Place) -> Mask:
     return dataclasses.replace(mask, pixels=pixels, offset=offset)
 
 
-def _middle(node: Node) -> tuple[float, float]:
+def _whole_box(node: Node) -> Box:
     box = bounds(node)
     if box is None:
         raise InputError(f"The group {node.name!r} is empty; there is nothing to transform.")
+    return box
+
+
+def _middle(node: Node) -> tuple[float, float]:
+    box = _whole_box(node)
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
@@ -58,28 +66,49 @@ def move(doc: LayeredImage, selector: str, dx: int, dy: int) -> LayeredImage:
 
 
 def scale(doc: LayeredImage, selector: str, factor_x: float, factor_y: float | None = None) -> LayeredImage:
-    """Scale a node about its middle (``factor_y`` defaults to ``factor_x``); sizes are rounded, at least 1
-    pixel."""
+    """Scale a node about its middle (``factor_y`` defaults to ``factor_x``); edges are rounded to whole pixels, the same
+    edge of two layers alike, and sizes are at least 1 pixel.
+
+    Raises InputError for factors that are not above 0, and for a result larger than acetate opens.
+    """
     factor_y = factor_x if factor_y is None else factor_y
     if not (0 < factor_x < math.inf and 0 < factor_y < math.inf):
         raise InputError(f"Scale factors must be above 0, not {factor_x} and {factor_y}; use flip to mirror.")
 
     def change(node: Node) -> tuple[Node, ...]:
-        cx, cy = _middle(node)
+        whole = _whole_box(node)
+        across, down = _Axis(whole[0], whole[2], factor_x), _Axis(whole[1], whole[3], factor_y)
+
+        def size(box: Box) -> Size:
+            return across.length(box[0], box[2]), down.length(box[1], box[3])
 
         def place(pixels: np.ndarray, box: Box) -> tuple[np.ndarray, tuple[int, int]]:
-            height, width = pixels.shape[:2]
-            size = (max(1, round(width * factor_x)), max(1, round(height * factor_y)))
-            x = cx + ((box[0] + box[2]) / 2 - cx) * factor_x - size[0] / 2
-            y = cy + ((box[1] + box[3]) / 2 - cy) * factor_y - size[1] / 2
-            resized = (
-                resample.resize_plane(pixels, size) if pixels.ndim == 2 else resample.resize(pixels, size)
-            )
-            return resized, (_near(x, box[0]), _near(y, box[1]))
+            resize = resample.resize_plane if pixels.ndim == 2 else resample.resize
+            return resize(pixels, size(box)), (across.edge(box[0]), down.edge(box[1]))
 
+        check_room(node, size, "the scaled document")
         return (_transformed(node, place),)
 
     return changed(doc, selector, change)
+
+
+class _Axis:
+    """Scaling along one axis: whole edges to whole edges. Distances from the node's first edge are scaled, so scaling there
+    and back ends where it began."""
+
+    def __init__(self, first: int, last: int, factor: float) -> None:
+        self.first = first
+        self.factor = min(factor, 1e9)  # far too large already, and no infinity comes of it
+        self.start = first
+        length = self.length(first, last)
+        self.start = _near((first + last) / 2 - length / 2, first)
+
+    def edge(self, value: int) -> int:
+        """Where the whole coordinate ``value`` comes to lie; halves go up."""
+        return self.start + math.floor((value - self.first) * self.factor + 0.5 + 1e-9)
+
+    def length(self, low: int, high: int) -> int:
+        return max(1, self.edge(high) - self.edge(low))
 
 
 def _near(value: float, start: int) -> int:
@@ -90,13 +119,26 @@ def _near(value: float, start: int) -> int:
 
 
 def rotate(doc: LayeredImage, selector: str, degrees: float) -> LayeredImage:
-    """Turn a node counter-clockwise about its middle; multiples of 90 degrees are exact."""
+    """Turn a node counter-clockwise about its middle; multiples of 90 degrees are exact, four of 90 end where it began.
+
+    Raises InputError for an angle that is no finite number, and for a result larger than acetate opens.
+    """
     if not math.isfinite(degrees):
         raise InputError(f"An angle must be a number of degrees, not {degrees}.")
+    if degrees % 90 == 0:
+        turns = round(degrees / 90) % 4
+        return changed(doc, selector, lambda node: (_transformed(node, _quarter_turns(node, turns)),))
 
     def change(node: Node) -> tuple[Node, ...]:
         cx, cy = _middle(node)
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+
+        def size(box: Box) -> Size:
+            width, height = box[2] - box[0], box[3] - box[1]
+            return (
+                math.ceil(width * abs(cos) + height * abs(sin)),
+                math.ceil(width * abs(sin) + height * abs(cos)),
+            )
 
         def place(pixels: np.ndarray, box: Box) -> tuple[np.ndarray, tuple[int, int]]:
             turned, _ = resample.rotate(pixels, degrees)
@@ -106,9 +148,30 @@ def rotate(doc: LayeredImage, selector: str, degrees: float) -> LayeredImage:
             x, y = cx + mx * cos + my * sin - width / 2, cy + my * cos - mx * sin - height / 2
             return turned, (_near(x, box[0]), _near(y, box[1]))
 
+        check_room(node, size, "the turned document")
         return (_transformed(node, place),)
 
     return changed(doc, selector, change)
+
+
+def _quarter_turns(node: Node, turns: int) -> Place:
+    """Turns everything in ``node`` about one middle, whole pixels to whole pixels."""
+    x0, y0, x1, y1 = _whole_box(node)
+    # Twice the middle before and after. Where one side is odd and the other even, a quarter turn puts the middle of the
+    # pixels half a pixel off; by the side that is odd, which changes with every turn, it goes there and comes back.
+    cx, cy = x0 + x1, y0 + y1
+    odd = turns % 2 * ((cx + cy) % 2)
+    off = odd if (x1 - x0) % 2 else -odd
+
+    def place(pixels: np.ndarray, box: Box) -> tuple[np.ndarray, tuple[int, int]]:
+        turned = resample.quarter_turns(pixels, turns)
+        mx, my = box[0] + box[2] - cx, box[1] + box[3] - cy
+        for _ in range(turns):
+            mx, my = my, -mx
+        height, width = turned.shape[:2]
+        return turned, ((cx + off + mx - width) // 2, (cy + off + my - height) // 2)
+
+    return place
 
 
 def flip(doc: LayeredImage, selector: str, direction: str = "horizontal") -> LayeredImage:
@@ -134,13 +197,16 @@ def crop(doc: LayeredImage, box: Box, selector: str | None = None) -> LayeredIma
     """Cut the canvas to ``box``, or, with a selector, a node's pixels to it.
 
     The canvas may also grow; layers keep the pixels outside it (``crop`` them to the canvas to drop those).
-    Raises InputError for an empty box, or where nothing of a selected layer would remain.
+    Layers of a group that lie outside the box go, with the layers clipped to them. Raises InputError for an empty box, for
+    a canvas larger than acetate opens, or where nothing of a selected layer would remain.
     """
     x0, y0, x1, y1 = (int(value) for value in box)
     if x0 >= x1 or y0 >= y1:
         raise InputError(f"The box {x0},{y0},{x1},{y1} is empty; give x0,y0,x1,y1 with x0 < x1 and y0 < y1.")
     if selector is not None:
         return changed(doc, selector, lambda node: (_cut(node, (x0, y0, x1, y1)),))
+
+    check_canvas(x1 - x0, y1 - y0, "the canvas")
 
     def place(pixels: np.ndarray, at: Box) -> tuple[np.ndarray, tuple[int, int]]:
         return pixels, (at[0] - x0, at[1] - y0)
@@ -151,7 +217,11 @@ def crop(doc: LayeredImage, box: Box, selector: str | None = None) -> LayeredIma
 
 def _cut(node: Node, box: Box) -> Node:
     if isinstance(node, Group):
-        inside = [child for child in node.layers if (b := bounds(child)) is not None and intersect(b, box)]
+        inside: list[Node] = []
+        for base, clipped in runs(node.layers):
+            # A clipped layer that outlived its base would be clipped to whatever comes next below.
+            if _reaches(base, box):
+                inside += [base, *(child for child in clipped if _reaches(child, box))]
         return node.replace(layers=tuple(_cut(child, box) for child in inside))
     part = intersect(node.box, box)
     if part is None:
@@ -162,6 +232,11 @@ def _cut(node: Node, box: Box) -> Node:
     return node.replace(
         pixels=node.pixels[part[1] - y : part[3] - y, part[0] - x : part[2] - x], offset=part[:2]
     )
+
+
+def _reaches(node: Node, box: Box) -> bool:
+    whole = bounds(node)
+    return whole is not None and intersect(whole, box) is not None
 
 
 def trim(doc: LayeredImage, selector: str | None = None) -> LayeredImage:

@@ -12,18 +12,23 @@ from typing import Any
 from ...errors import InputError
 from ..blend import BlendMode
 from ..document import Group, Layer, LayeredImage, Node
-from ..select import node_at, replace_at
+from ..select import Path, node_at, replace_at
 
 
 def changed(doc: LayeredImage, selector: str, change: Callable[[Node], tuple[Node, ...]]) -> LayeredImage:
     """The document with the selected node replaced; raises InputError where it, or a group around it, is
     locked."""
     path = doc.find_path(selector)
+    refuse_locked(doc, path)
+    return doc.with_layers(replace_at(doc.layers, path, change))
+
+
+def refuse_locked(doc: LayeredImage, path: Path) -> None:
+    """Raise InputError where the node at ``path``, or a group around it, is locked; the empty path is the document."""
     for depth in range(1, len(path) + 1):
         node = node_at(doc.layers, path[:depth])
         if node.locked:
             raise InputError(f"The layer {node.name!r} is locked; unlock it first.")
-    return doc.with_layers(replace_at(doc.layers, path, change))
 
 
 def _set(doc: LayeredImage, selector: str, **changes: Any) -> LayeredImage:
@@ -61,7 +66,8 @@ def hide(doc: LayeredImage, selector: str) -> LayeredImage:
 
 
 def lock(doc: LayeredImage, selector: str) -> LayeredImage:
-    """Lock a node: every other edit of it, or of what is inside, is refused until it is unlocked."""
+    """Lock a node: every other edit of it, or of what is inside, is refused until it is unlocked. A locked layer may be
+    duplicated (the copy is locked too), and moves with a group around it."""
     return _locked(doc, selector, True)
 
 

@@ -6,10 +6,11 @@ import numpy as np
 
 from ...errors import InputError
 from ..blend import BlendMode
-from ..composite import bounds, composite_nodes, quantise
+from ..composite import bounds, composite_nodes, quantise, runs
 from ..document import Group, Layer, LayeredImage, Node, Provenance
 from ..select import Path, insert_at, node_at
-from .properties import changed
+from .properties import changed, refuse_locked
+from .room import check_canvas
 
 MAX_PARTS = 64
 
@@ -41,8 +42,9 @@ def _copied(node: Node, name: str) -> Node:
 
 def reorder(doc: LayeredImage, selector: str, to: int | str) -> LayeredImage:
     """Move a node among its siblings: to an index (0 = bottom), or "top", "bottom", "up", "down" (one
-    step)."""
+    step). Raises InputError for a place that does not exist."""
     path = doc.find_path(selector)
+    refuse_locked(doc, path)
     siblings = _siblings(doc, path)
     last, here = len(siblings) - 1, path[-1]
     words = {"top": last, "bottom": 0, "up": min(here + 1, last), "down": max(here - 1, 0)}
@@ -60,8 +62,10 @@ def reorder(doc: LayeredImage, selector: str, to: int | str) -> LayeredImage:
 
 
 def duplicate(doc: LayeredImage, selector: str, name: str | None = None) -> LayeredImage:
-    """Put a copy of a node right above it, called "<name> copy" unless named."""
+    """Put a copy of a node right above it, called "<name> copy" unless named; a locked node too, but nothing goes into a
+    locked group."""
     path = doc.find_path(selector)
+    refuse_locked(doc, path[:-1])
     node = node_at(doc.layers, path)
     copy = _copied(node, name or f"{node.name[:250]} copy")
     return doc.with_layers(insert_at(doc.layers, (*path[:-1], path[-1] + 1), (copy,)))
@@ -76,14 +80,17 @@ def group(doc: LayeredImage, selectors: list[str], name: str = "Group") -> Layer
     """Put sibling nodes into a new pass-through group at the place of the highest of them; their order stays.
 
     Where the nodes lie side by side the flattened picture stays the same. Raises InputError for nodes of
-    different groups.
+    different groups, and where a layer would be parted from what it is clipped to: those are grouped together.
     """
     if not selectors:
         raise InputError("Name at least one layer to group.")
     paths = sorted({doc.find_path(selector) for selector in selectors})
     if len({path[:-1] for path in paths}) > 1:
         raise InputError("Only layers of the same group can be grouped; move them together first.")
+    for path in paths:
+        refuse_locked(doc, path)
     siblings, chosen = _siblings(doc, paths[0]), {path[-1] for path in paths}
+    _refuse_parting(siblings, chosen)
     inside = tuple(siblings[index] for index in sorted(chosen))
     new = Group(layers=inside, name=name)
     top = max(chosen)
@@ -93,6 +100,21 @@ def group(doc: LayeredImage, selectors: list[str], name: str = "Group") -> Layer
         if index == top or index not in chosen
     ]
     return _with_siblings(doc, paths[0], tuple(fresh))
+
+
+def _refuse_parting(siblings: tuple[Node, ...], chosen: set[int]) -> None:
+    """Raise InputError where only a part of a base and the layers clipped to it is ``chosen``: a layer without
+    its base would be clipped to nothing, one outside to all of the group.
+    """
+    index = 0
+    for base, clipped in runs(siblings):
+        inside = [index + place in chosen for place in range(1 + len(clipped))]
+        index += len(inside)
+        if any(inside) and not all(inside):
+            other = clipped[inside[1:].index(not inside[0])]
+            raise InputError(
+                f"{other.name!r} is clipped to {base.name!r}; group the two, and all that is clipped there, together."
+            )
 
 
 def ungroup(doc: LayeredImage, selector: str) -> LayeredImage:
@@ -134,6 +156,7 @@ def _rasterised(doc: LayeredImage, nodes: tuple[Node, ...], like: Node) -> Layer
         max(b[2] for b in boxes),
         max(b[3] for b in boxes),
     )
+    check_canvas(box[2] - box[0], box[3] - box[1], f"{like.name!r} with what is merged into it")
     pixels = quantise(composite_nodes(nodes, box), doc.depth)
     return Layer(
         pixels=pixels,
@@ -149,8 +172,8 @@ def merge_down(doc: LayeredImage, selector: str) -> LayeredImage:
     """Merge a node with the one below it into one layer at the document's depth, named as the lower one.
 
     Opacities and masks are drawn in; the lower one's blend mode stays the result's. For normal modes the
-    flattened picture stays the same within rounding. Raises InputError where nothing is below, or one of
-    the two is hidden.
+    flattened picture stays the same within rounding. Raises InputError where nothing is below, one of the two
+    is hidden or locked, or the lower one is clipped and the upper one is not.
     """
     path = doc.find_path(selector)
     siblings, index = _siblings(doc, path), path[-1]
@@ -165,9 +188,14 @@ def merge_down(doc: LayeredImage, selector: str) -> LayeredImage:
             raise InputError(f"The layer {node.name!r} is locked; unlock it first.")
     if not upper.clipping and index + 1 < len(siblings) and siblings[index + 1].clipping:
         raise InputError(f"Layers are clipped to {upper.name!r}; merge those into it first.")
+    held = lower.clipping and index > 1  # clipping with nothing below is drawn as if it were not
+    if held and not upper.clipping:
+        raise InputError(
+            f"{lower.name!r} is clipped and {upper.name!r} would be too; merge {lower.name!r} down first."
+        )
     below = BlendMode.NORMAL if lower.blend is not BlendMode.DISSOLVE else lower.blend
     base = lower.replace(clipping=False, blend=below)
-    drawn = upper.replace(clipping=upper.clipping and not lower.clipping)
+    drawn = upper.replace(clipping=upper.clipping and not held)
     merged = _rasterised(doc, (base, drawn), lower)
     return _with_siblings(doc, path, (*siblings[: index - 1], merged, *siblings[index + 1 :]))
 

@@ -17,6 +17,7 @@ from .atomic import atomic_write
 from .formats import FORMATS, Format, FormatWarning, choose_format
 from .limits import LIMITS, Limits, reading
 from .picture import Picture, read_picture
+from .readable import check_readable
 from .sniff import open_source, sniff
 
 __all__ = [
@@ -73,7 +74,7 @@ def open_stream(file: BinaryIO, name: str, path: Path | None = None, limits: Lim
 
 def _open_archive(file: BinaryIO, name: str, limits: Limits) -> LayeredImage:
     from .archive import ArchiveReader
-    from .folder import MANIFEST, read_zip
+    from .folder import MANIFEST, manifest_folder, read_zip
     from .ora_ops import MIMETYPE
     from .ora_read import read_ora
 
@@ -81,8 +82,9 @@ def _open_archive(file: BinaryIO, name: str, limits: Limits) -> LayeredImage:
     names = archive.names()
     if "mimetype" in names and archive.read("mimetype", most=100).strip() == MIMETYPE:
         return read_ora(archive, limits)
-    if MANIFEST in names:
-        return read_zip(archive, limits)
+    folder = manifest_folder(names)
+    if folder is not None:
+        return read_zip(archive, limits, folder=folder)
     if any(entry.startswith("ppt/") for entry in names):
         raise InputError(
             f"{name} is a PowerPoint file, which acetate writes but does not read: open its PSD or zip"
@@ -106,18 +108,22 @@ def _one_layer(picture: Picture, path: Path | None, name: str, limits: Limits) -
     )
 
 
-def save_document(doc: LayeredImage, path: str | os.PathLike[str], format: str | None = None) -> Path:
+def save_document(
+    doc: LayeredImage, path: str | os.PathLike[str], format: str | None = None, *, limits: Limits = LIMITS
+) -> Path:
     """Write ``doc`` and return the path written. The format follows the suffix unless named; see
     :data:`FORMATS`.
 
     The "report" of a run in the metadata stays out of the file. Raises InputError, naming the layer and the
-    formats that can, for what the format cannot hold, and OutputError if the place cannot be written. Warns
+    formats that can, for what the format cannot hold, and, naming what is too large, for what
+    :func:`open_document` would refuse under the same ``limits``. Raises OutputError if the place cannot be written. Warns
     with FormatWarning where the format holds something in another form. Until the new file is complete, an
     old one at ``path`` stays as it is.
     """
     target = Path(path)
     chosen = choose_format(target, format)
     _check_names(doc)
+    check_readable(doc, chosen, limits)
     doc = doc.replace(metadata={key: value for key, value in doc.metadata.items() if key not in UNSTORED})
     if chosen.name == "folder":
         from .folder import write_folder

@@ -6,6 +6,8 @@ import io
 import re
 import stat
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from ...errors import InputError
@@ -139,6 +141,17 @@ class ArchiveReader:
     def names(self) -> list[str]:
         """The names of all files, in archive order."""
         return list(self._entries)
+
+    @contextmanager
+    def beginning(self, name: str) -> Iterator[BinaryIO]:
+        """One file as a stream, for its first bytes; InputError if it is missing. Damage raises what zipfile and zlib raise
+        (see ``limits.reading``).
+        """
+        info = self._entries.get(name)
+        if info is None:
+            raise InputError(f"{self.what} lacks the file {name[:80]!r}: save the document again")
+        with self._zip.open(info) as stream:
+            yield stream  # type: ignore[misc]
 
     def read(self, name: str, *, most: int | None = None) -> bytes:
         """The bytes of one file; InputError if it is missing, damaged, or longer than ``most`` or than it

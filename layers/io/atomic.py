@@ -123,8 +123,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yield a seekable binary file that becomes ``path`` when the block ends without an exception.
 
     Raises OutputError naming the path and the remedy when the disk is full, the folder is missing or
-    unwritable, or ``path`` is a folder. On any exception, the user's own and Ctrl-C included, an older file
-    at ``path`` stays as it was and no temporary file remains.
+    unwritable, or ``path`` is a folder, a device or a pipe. On any exception, the user's own and Ctrl-C
+    included, an older file at ``path`` stays as it was and no temporary file remains.
     """
     target = resolve_target(path)
     try:
@@ -133,6 +133,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         mode = None
     if mode is not None and stat.S_ISDIR(mode):
         raise OutputError(f"cannot write {target}: it is a folder: choose a file name")
+    if mode is not None and not stat.S_ISREG(mode):
+        # The rename would put a file in its place, as root even in that of /dev/null.
+        raise OutputError(f"cannot write {target}: it is a device or a pipe, not a file: choose another name")
     try:
         file, temporary = _open_temporary(target)
     except OSError as error:

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ from ...errors import InputError, OutputError
 from ..document import LayeredImage
 from . import colour as cms
 from .archive import ArchiveReader, ArchiveWriter
-from .atomic import atomic_write, flush_now, output_error, sync_folder
+from .atomic import atomic_write, flush_now, output_error, resolve_target, sync_folder
 from .depth import stored_depth, to_depth
 from .limits import LIMITS, Budget, Limits
 from .manifest import build_manifest, dump_json, load_json, parse_manifest
@@ -73,9 +73,10 @@ def write_zip(doc: LayeredImage, file: BinaryIO) -> None:
 def write_folder(doc: LayeredImage, path: Path) -> None:
     """Write ``doc`` into the folder ``path``, new or written by acetate before.
 
-    Raises OutputError if ``path`` is a file or holds something else. An interruption leaves the old document
-    or the new one readable at every moment.
+    A link to a folder is kept, the folder behind it written. Raises OutputError if ``path`` is a file or holds
+    something else. An interruption leaves the old document or the new one readable at every moment.
     """
+    path = resolve_target(path)  # a folder cannot be renamed over a link
     try:
         if path.is_dir() and any(path.iterdir()):
             _rewrite(doc, path)
@@ -151,9 +152,28 @@ def _used_files(path: Path) -> set[str]:
     return {name for name in re.findall(r'"(layers/[0-9a-f]{20}\.png|profile\.icc)"', text)}
 
 
-def read_zip(archive: ArchiveReader, limits: Limits = LIMITS) -> LayeredImage:
-    """The document in a zip written by :func:`write_zip`."""
-    return _parse(archive.what, lambda name, most: archive.read(name, most=most), limits)
+def manifest_folder(names: Sequence[str]) -> str | None:
+    """What the names in a zip begin with where a folder was packed: "" if its files lie at the top, "NAME/" if the folder
+    itself was packed, as file managers do; None where there is no manifest at either place.
+
+    What macOS adds beside it ("__MACOSX/...", ".DS_Store") does not count.
+    """
+    if MANIFEST in names:
+        return ""
+    first = {
+        name.partition("/")[0] for name in names if not name.startswith("__MACOSX/") and name != ".DS_Store"
+    }
+    if len(first) != 1:
+        return None
+    folder = f"{first.pop()}/"
+    return folder if folder + MANIFEST in names else None
+
+
+def read_zip(archive: ArchiveReader, limits: Limits = LIMITS, *, folder: str = "") -> LayeredImage:
+    """The document in a zip written by :func:`write_zip`, or of a folder written by :func:`write_folder`; ``folder`` is what
+    all names begin with, see :func:`manifest_folder`.
+    """
+    return _parse(archive.what, lambda name, most: archive.read(folder + name, most=most), limits)
 
 
 def read_folder(path: Path, limits: Limits = LIMITS) -> LayeredImage:

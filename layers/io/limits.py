@@ -47,7 +47,12 @@ class Limits:
         """Raise InputError if ``width`` x ``height`` pixels is empty or larger than one canvas may be."""
         if width < 1 or height < 1:
             raise InputError(f"{what} has no pixels ({width} x {height})")
-        if max(width, height) > self.side or width * height > self.pixels:
+        if max(width, height) > self.side:
+            raise InputError(
+                f"{what} is {width} x {height} pixels, longer than the {self.side} pixels a side that acetate opens: "
+                "make it smaller first"
+            )
+        if width * height > self.pixels:
             raise InputError(
                 f"{what} is {width} x {height} pixels, more than the {self.pixels / 1e6:.0f} megapixels that "
                 "acetate opens: make it smaller first"

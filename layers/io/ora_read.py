@@ -19,6 +19,7 @@ from . import colour as cms
 from .archive import ArchiveReader
 from .limits import LIMITS, Budget, Limits
 from .manifest import load_json, read_provenance
+from .ora_colour import PictureProfiles
 from .ora_ops import BLENDS, CLIP_OP, MASK_OP, NAMESPACE, PROFILE, SIDECAR, UNMASK_OP
 from .png_read import decode_png, png_size
 from .xmltree import parse_xml
@@ -42,6 +43,7 @@ class _OraReader:
         self.dropped: list[str] = []
         self.deep = False
         self.facts: dict[str, Any] = {}
+        self.profiles: PictureProfiles | None = None
 
     def document(self) -> LayeredImage:
         data = self.archive.read("stack.xml", most=self.limits.text_bytes)
@@ -54,14 +56,12 @@ class _OraReader:
         sidecar = self._sidecar()
         nodes = sidecar.get("nodes")
         self.facts = nodes if isinstance(nodes, dict) else {}
+        icc = self._profile(stack)
         layers = self._children(stack, (0, 0), 0)[0]
         metadata = sidecar.get("metadata")
         metadata = dict(metadata) if isinstance(metadata, dict) else {}
         if self.dropped:
             metadata["dropped"] = list(dict.fromkeys(self.dropped))
-        icc = None
-        if PROFILE in self.archive.names():
-            icc = cms.checked_profile(self.archive.read(PROFILE, most=_PROFILE_BYTES), self.what)
         return LayeredImage(
             width=width,
             height=height,
@@ -71,6 +71,14 @@ class _OraReader:
             dpi=self._dpi(root, sidecar),
             metadata=metadata,
         )
+
+    def _profile(self, stack: Element) -> bytes | None:
+        if PROFILE in self.archive.names():
+            return cms.checked_profile(self.archive.read(PROFILE, most=_PROFILE_BYTES), self.what)
+        self.profiles = PictureProfiles(self.archive, stack)
+        if self.profiles.mixed:
+            self.dropped.append("the colour profiles of the layers, which differ; their colours became sRGB")
+        return self.profiles.icc
 
     def _sidecar(self) -> dict[str, Any]:
         if SIDECAR not in self.archive.names():
@@ -168,6 +176,8 @@ class _OraReader:
         width, height, _, _ = png_size(data, where)
         self.budget.pixels(width, height, common["name"])
         pixels = decode_png(data, where, limits=self.limits)
+        if self.profiles is not None:
+            pixels = self.profiles.applied(pixels, source)
         self.deep = self.deep or pixels.dtype == np.uint16
         provenance = read_provenance(self._facts(element).get("provenance", {}), f"layer {common['name']!r}")
         place = (offset[0] + self._integer(element, "x", 0), offset[1] + self._integer(element, "y", 0))

@@ -22,10 +22,12 @@ from ...errors import InputError
 from . import colour as cms
 from .limits import LIMITS, Limits, reading
 from .sniff import open_source, sniff
+from .tiff_kind import tiff_kind
 
 # No EPS, PDF, WMF or FLI: those run other programs or have weak signatures that match any text.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "AVIF", "PPM", "QOI", "ICO")
 _ORIENTATION = 0x0112
+_PHOTOMETRIC = 262
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +141,14 @@ def _open(file: BinaryIO, name: str, limits: Limits) -> Image.Image:
                 "megapixels): make it smaller first"
             ) from error
         except Image.UnidentifiedImageError as error:
+            kind = tiff_kind(file)
+            if kind is not None:
+                why = (
+                    f"of a kind that acetate cannot read ({kind})" if kind else "that is damaged or cut short"
+                )
+                raise InputError(
+                    f"{name} is a TIFF {why}: save it as RGB of 8 or 16 bits per channel, with or without alpha, or as PNG"
+                ) from error
             raise InputError(
                 f"{name} is not a picture that acetate can read: use PNG, JPEG, WebP, TIFF, PSD or OpenRaster"
             ) from error
@@ -276,11 +286,13 @@ def _colour(image: Image.Image, info: dict[Any, Any], profile: bytes | None, nam
     return _rgba(_managed(rgba[..., :3], profile), rgba[..., 3])
 
 
-def _colour_grey16(image: Image.Image, info: dict[Any, Any], profile: bytes | None, name: str) -> np.ndarray:
+def _colour_grey16(image: Any, info: dict[Any, Any], profile: bytes | None, name: str) -> np.ndarray:
     values = np.asarray(image)
     if image.mode == "I" and (values.min() < 0 or values.max() > 65535):
         raise InputError(f"{name} holds 32-bit grey values: save it as 8 or 16 bits per channel")
     grey = values.astype(np.uint16)
+    if image.mode != "I" and image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:
+        grey = 65535 - grey  # white is zero, which Pillow heeds in 8 bits only
     key = info.get("transparency")
     alpha = np.full(grey.shape, 65535, np.uint16)
     if isinstance(key, int):

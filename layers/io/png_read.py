@@ -1,14 +1,15 @@
 """Reads the PNGs inside our own containers, exactly: grey masks and RGBA layers, 8 and 16 bit, size known
 beforehand.
 
-Colour profiles are ignored here (the document carries them). Flat pictures of users go through
-``picture.py``.
+Pixels come as they are stored: :func:`png_profile` tells the colour profile, and who carries it for the
+document converts. Flat pictures of users go through ``picture.py``.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ImageFile, PngImagePlugin
@@ -63,8 +64,30 @@ def decode_png(
                 read_picture,
             )  # grey, grey with alpha, RGB: rare, so the general reader will do
 
-            return read_picture(data, limits=limits).pixels
+            return read_picture(_without_profile(data), limits=limits).pixels
         return np.asarray(image.convert("RGBA"))
+
+
+def png_profile(file: BinaryIO, what: str) -> bytes | None:
+    """The colour profile embedded in the PNG of which ``file`` is the beginning, None where there is none; the pixels are
+    not read. InputError for a file that is no PNG, or damaged before its pixels.
+    """
+    with reading(what, "a PNG picture"):
+        profile = PngImagePlugin.PngImageFile(file).info.get("icc_profile")
+        return profile if isinstance(profile, bytes) and profile else None
+
+
+def _without_profile(data: bytes) -> bytes:
+    """The same PNG without its colour profile, so that nobody converts its pixels."""
+    place = len(SIGNATURE)
+    while place + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[place : place + 8])
+        if kind == b"iCCP":
+            return data[:place] + data[place + 12 + length :]
+        if kind == b"IDAT":
+            break
+        place += 12 + length
+    return data
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:

@@ -6,12 +6,13 @@ Nothing here is silent: every function that loses something says so in words for
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 from psd_tools.api.layers import AdjustmentLayer, FillLayer, ShapeLayer, SmartObjectLayer, TypeLayer
 from psd_tools.api.layers import Layer as PsdLayer
-from psd_tools.constants import BlendMode, Tag
+from psd_tools.constants import BlendMode, Clipping, Tag
 
 from .depth import to_depth
 from .limits import Budget
@@ -93,16 +94,36 @@ def _draw(layer: PsdLayer, depth: int) -> np.ndarray | None:
     from psd_tools.composite import composite
 
     psd = layer._psd
-    opacity, layer._record.opacity = layer._record.opacity, 255
-    try:
-        colour, _, alpha = composite(
-            layer, color=0.0, alpha=0.0, viewport=(0, 0, psd.width, psd.height), force=True
-        )
-    except (ImportError, NotImplementedError):
-        return None
-    finally:
-        layer._record.opacity = opacity
+    with _by_itself(layer):
+        try:
+            colour, _, alpha = composite(
+                layer,
+                color=0.0,
+                alpha=0.0,
+                viewport=(0, 0, psd.width, psd.height),
+                # In place of psd-tools' own question, whether it is visible: layers clipped to it stay layers.
+                layer_filter=lambda other: other is layer,
+                force=True,
+            )
+        except (ImportError, NotImplementedError):
+            return None
     if colour.shape[2] == 1:
         colour = np.repeat(colour, 3, axis=2)
     pixels = np.concatenate([colour[..., :3], alpha], axis=2).astype(np.float32)
     return to_depth(np.clip(np.nan_to_num(pixels), 0, 1), depth)
+
+
+@contextmanager
+def _by_itself(layer: PsdLayer) -> Iterator[None]:
+    """Inside, the layer has full opacity and fill opacity and is not clipped: our document holds those beside the pixels."""
+    record, blocks = layer._record, layer.tagged_blocks
+    opacity, clipping, fill = record.opacity, record.clipping, blocks.get(Tag.BLEND_FILL_OPACITY)
+    record.opacity, record.clipping = 255, Clipping.BASE
+    if fill is not None:
+        del blocks[Tag.BLEND_FILL_OPACITY]
+    try:
+        yield
+    finally:
+        record.opacity, record.clipping = opacity, clipping
+        if fill is not None:
+            blocks[Tag.BLEND_FILL_OPACITY] = fill

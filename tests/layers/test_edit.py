@@ -229,3 +229,115 @@ def test_grammar_says_what_is_wrong(text: str, words: str) -> None:
 def test_random_pixels_helper_has_all_kinds() -> None:
     alpha = random_pixels(np.random.default_rng(1), 30, 30)[..., 3]
     assert (alpha == 0).any() and (alpha == 255).any() and ((alpha > 0) & (alpha < 255)).any()
+
+
+def block(box: tuple[int, int, int, int], name: str = "a", colour: int = 200, **changes: object) -> Layer:
+    """An opaque layer of one colour in a box."""
+    pixels = np.full((box[3] - box[1], box[2] - box[0], 4), 255, np.uint8)
+    pixels[..., :3] = colour
+    return Layer(pixels=pixels, name=name, offset=box[:2], **changes)  # type: ignore[arg-type]
+
+
+def test_what_lies_edge_to_edge_stays_so() -> None:
+    pair = (block((10, 10, 27, 36)), block((27, 10, 45, 36), "b"))
+    odd = (block((3, 3, 8, 10)), block((8, 3, 10, 10), "b"), block((3, 10, 10, 11), "c"))
+    for layers in (pair, odd):
+        doc = LayeredImage(width=60, height=60, layers=(Group(layers=layers, name="g", id="00000001"),))
+        whole = sum(layer.width * layer.height for layer in layers)
+        for degrees in (90, 180, 270, -90, 450):
+            turned = [layer.box for layer in edit.rotate(doc, "g", degrees).leaves()]
+            seen = flatten_array(edit.rotate(doc, "g", degrees))[..., 3] > 0
+            rows, columns = np.nonzero(seen)
+            assert np.count_nonzero(seen) == whole, (degrees, turned)
+            assert (np.ptp(rows) + 1) * (np.ptp(columns) + 1) == whole, (degrees, turned)
+        for factor in (0.5, 0.6, 1.7, 2, 0.9):
+            seen = flatten_array(edit.scale(doc, "g", factor))[..., 3] > 0
+            rows, columns = np.nonzero(seen)
+            assert seen[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all(), factor
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_quarter_turns_of_groups_and_masks_come_back(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = Mask(pixels=rng.integers(0, 256, (48, 61)).astype(np.uint8), offset=(-3, -5), default=0.4)
+    layers = tuple(random_layer(rng, 14, name=name, mask=mask) for name in "abc")
+    doc = LayeredImage(
+        width=40, height=40, layers=(Group(layers=layers, name="g", mask=mask, id="00000001"),)
+    )
+    for name in ("g", *"abc"):
+        for turns in ((90,) * 4, (-90,) * 4, (90, -90), (90, 90, 180), (270, 90), (-90, 180, -90)):
+            turned = doc
+            for degrees in turns:
+                turned = edit.rotate(turned, name, degrees)
+            for (_, old), (_, new) in zip(doc.walk(), turned.walk(), strict=True):
+                assert old.mask.offset == new.mask.offset
+                np.testing.assert_array_equal(old.mask.pixels, new.mask.pixels)
+                if isinstance(old, Layer):
+                    assert old.box == new.box
+                    np.testing.assert_array_equal(old.pixels, new.pixels)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("width", "height"), [(24, 24), (31, 17), (30, 17), (17, 30)])
+def test_a_turned_document_is_its_turned_picture(seed: int, width: int, height: int) -> None:
+    modes = [
+        mode for mode in LAYER_MODES if mode is not BlendMode.DISSOLVE
+    ]  # its grain belongs to the canvas
+    doc = rich_document(seed, modes)
+    ground = block((0, 0, width, height), "ground", 90)
+    whole = LayeredImage(width=24, height=24, layers=(Group(layers=doc.layers, name="g"),))
+    inside = edit.crop(whole, (0, 0, width, height), "g").find("g")
+    doc = LayeredImage(
+        width=width, height=height, layers=(Group(layers=(ground, *inside.layers), name="all"),)
+    )
+    for degrees in (90, 180, -90):
+        turned = edit.rotate(doc, "all", degrees)
+        box = turned.find("ground").box
+        turned = edit.crop(turned, box)
+        np.testing.assert_array_equal(flatten_array(turned), np.rot90(flatten_array(doc), degrees // 90))
+
+
+def test_scaling_there_and_back_returns_to_the_place() -> None:
+    doc = LayeredImage(
+        width=60,
+        height=60,
+        layers=(Group(layers=(block((3, 4, 8, 10)), block((8, 3, 20, 9), "b")), name="g", id="00000001"),),
+    )
+    back = edit.scale(edit.scale(doc, "g", 2), "g", 0.5)
+    assert [layer.box for layer in back.leaves()] == [layer.box for layer in doc.leaves()]
+    tiny = block((5, 5, 6, 6), mask=Mask(pixels=np.zeros((20, 20), np.uint8), offset=(0, 0)))
+    small = edit.scale(LayeredImage(width=20, height=20, layers=(tiny,)), "a", 0.3).find("a")
+    assert small.pixels.shape[:2] == (1, 1) and small.mask.pixels.shape == (6, 6)
+
+
+def test_results_larger_than_acetate_opens_are_refused(doc: LayeredImage) -> None:
+    mask = Mask(pixels=np.broadcast_to(np.uint8(9), (12_000, 12_000)))
+    masked = LayeredImage(width=9, height=9, layers=(block((0, 0, 4, 4), "a", mask=mask),))
+    heavy = block((0, 0, 1, 1)).replace(
+        pixels=np.broadcast_to(np.uint8(9), (15_000, 15_000, 4)), name="heavy"
+    )
+    big = LayeredImage(width=9, height=9, layers=(heavy,))
+    for change, words in (
+        (lambda: edit.scale(doc, "a", 1_000_000), "'a' in the scaled document is .* make it smaller"),
+        (lambda: edit.scale(doc, "a", 1, 1e308), "scaled document"),
+        (lambda: edit.scale(doc, "a", 200_000, 1), "longer than the 300000"),
+        (lambda: edit.scale(masked, "a", 2), "the mask of a"),
+        (lambda: edit.rotate(big, "heavy", 45), "'heavy' in the turned document"),
+        (lambda: edit.crop(doc, (0, 0, 20_000, 20_000)), "the canvas is 20000 x 20000"),
+        (lambda: edit.crop(doc, (0, 0, 400_000, 4)), "the canvas is 400000 x 4"),
+        (lambda: edit.merge_down(edit.move(doc, "b", 2_000_000, 0), "b"), "'a' with what is merged"),
+    ):
+        with pytest.raises(InputError, match=words):
+            change()
+    assert edit.rotate(big, "heavy", 90).find("heavy").width == 15_000
+    assert edit.crop(doc, (0, 0, 300_000, 4)).width == 300_000
+
+
+def test_cropping_a_group_keeps_clipped_layers_with_their_base() -> None:
+    low, base = block((0, 0, 10, 10), "low", 9), block((40, 20, 50, 30), "base")
+    clipped = block((0, 0, 64, 48), "clipped", 100, clipping=True)
+    doc = LayeredImage(width=64, height=48, layers=(Group(layers=(low, base, clipped), name="g"),))
+    cut = edit.crop(doc, (0, 0, 20, 20), "g")
+    assert [layer.name for layer in cut.leaves()] == ["low"]
+    np.testing.assert_array_equal(flatten_array(cut)[:20, :20], flatten_array(doc)[:20, :20])
+    assert [layer.name for layer in edit.crop(doc, (30, 10, 64, 48), "g").leaves()] == ["base", "clipped"]

@@ -12,7 +12,16 @@ from layer_scenes import LAYER_MODES, random_layer, random_pixels, rich_document
 from PIL import Image
 
 from acetate.errors import InputError
-from acetate.layers import BlendMode, Group, Layer, LayeredImage, Mask, RecomposeReport, recompose
+from acetate.layers import (
+    BlendMode,
+    Group,
+    Layer,
+    LayeredImage,
+    Mask,
+    RecomposeReport,
+    recompose,
+    upsample_layers,
+)
 from acetate.layers.composite import flatten_array
 from acetate.layers.solve import contributions, solve_alpha, solve_colour
 
@@ -229,17 +238,43 @@ def test_empty_documents_and_single_pixels() -> None:
     target = np.full((1, 1, 4), (3, 2, 1, 255), np.uint8)
     result, _ = assert_recomposes(LayeredImage(width=1, height=1, layers=()), target)
     assert result.layers[0].name == "Residual"
-    assert_recomposes(LayeredImage(width=1, height=1, layers=(Layer(pixels=np.zeros((1, 1, 4), np.uint8)),)), target)
+    assert_recomposes(
+        LayeredImage(width=1, height=1, layers=(Layer(pixels=np.zeros((1, 1, 4), np.uint8)),)), target
+    )
 
 
 def test_pictures_of_every_kind() -> None:
     doc = _scene(np.random.default_rng(9), 8)
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
     for image in (Image.fromarray(grey), grey, np.stack([grey] * 3, axis=2), Image.fromarray(grey).convert("P"),
-                  grey.astype(np.uint16) * 257, grey.astype(np.float32) / 255):  # fmt: skip
+                  grey.astype(np.uint16) * 257, grey.astype(np.float32) / 255, grey / 255,
+                  Image.fromarray(grey.astype(np.int32) * 257), Image.fromarray(grey.astype(np.uint16) * 257)):  # fmt: skip
         result, _ = recompose(doc, image)
         assert error(result, np.dstack([grey] * 3 + [np.full_like(grey, 255)])) <= 1
     with pytest.raises(InputError, match="9x8 pixels, the document 8x8"):
         recompose(doc, Image.new("RGB", (9, 8)))
     with pytest.raises(InputError, match="must be H x W x 4"):
         recompose(doc, np.zeros((8, 8, 2), np.uint8))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (Image.fromarray(np.full((8, 8), 0.5, np.float32)), "mode F"),
+        (Image.fromarray(np.full((8, 8), 70_000, np.int32)), "32-bit grey"),
+        (Image.fromarray(np.full((8, 8), -1, np.int32)), "32-bit grey"),
+        (np.full((8, 8, 4), np.nan, np.float32), "none be NaN"),
+        (np.full((8, 8, 4), np.inf), r"\[0, 1\]"),
+        (np.full((8, 8, 4), 255.0), "divide by 255"),
+        (np.full((8, 8, 4), -0.1, np.float32), "divide by 255"),
+        (np.zeros((8, 8, 4), np.int64), "int64"),
+        (np.zeros((8, 8, 4), bool), "bool"),
+        (np.zeros((0, 8, 4), np.uint8), "must be H x W x 4"),
+    ],
+)
+def test_what_is_no_picture_is_not_taken_for_another(image: Image.Image | np.ndarray, words: str) -> None:
+    doc = _scene(np.random.default_rng(9), 8)
+    for use in (recompose, upsample_layers):
+        with pytest.raises(InputError, match=words):
+            use(doc, image)

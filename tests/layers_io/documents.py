@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 import numpy as np
 
 from acetate.layers import BlendMode, Group, Layer, LayeredImage, Mask, Provenance
+from acetate.layers.io.colour import srgb_profile
 
 MODES = (
     BlendMode.MULTIPLY,
@@ -158,3 +160,16 @@ def map_layers(
         )
         for node in nodes
     )
+
+
+def other_profile() -> bytes:
+    """A grey-axis-preserving RGB profile that is not sRGB: sRGB with its red and blue primaries exchanged."""
+    data = bytearray(srgb_profile())
+    count = struct.unpack(">I", data[128:132])[0]
+    entries = {bytes(data[132 + 12 * k : 136 + 12 * k]): 132 + 12 * k for k in range(count)}
+    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
+    data[red + 4 : red + 12], data[blue + 4 : blue + 12] = (
+        data[blue + 4 : blue + 12],
+        data[red + 4 : red + 12],
+    )
+    return bytes(data)

@@ -107,6 +107,16 @@ def test_success_replaces_and_keeps_permissions_and_links(tmp_path: Path) -> Non
     assert path.read_bytes() == b"new" and link.is_symlink() and path.stat().st_mode & 0o777 == 0o640
 
 
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.png", tmp_path / "link.png"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for place in (pipe, link):
+        with pytest.raises(OutputError, match="not a file"):
+            SMALL.save(place)
+    assert pipe.is_fifo() and link.is_symlink() and len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_dangling_loop_of_links_is_an_output_error(tmp_path: Path) -> None:
     link = tmp_path / "loop.png"
     link.symlink_to(link)
@@ -140,6 +150,18 @@ def test_folders_refuse_files_and_other_peoples_folders(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "photos"]
     (tmp_path / "empty").mkdir()
     assert open_document(SMALL.save(tmp_path / "empty")).width == 9
+
+
+def test_a_link_to_a_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    link, ahead = tmp_path / "link", tmp_path / "ahead"
+    link.symlink_to("empty")
+    ahead.symlink_to("new")
+    for place, behind in ((link, "empty"), (ahead, "new")):
+        for _ in range(2):
+            assert SMALL.save(place) == place
+            assert place.is_symlink() and open_document(tmp_path / behind).width == 9
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ahead", "empty", "link", "new"]
 
 
 @pytest.mark.parametrize("fails_at", [1, 3, 5])

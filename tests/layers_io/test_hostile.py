@@ -110,6 +110,9 @@ def link() -> zipfile.ZipInfo:
 def test_names_that_leave_the_archive(name: str | zipfile.ZipInfo) -> None:
     with pytest.raises(InputError, match="refused"):
         opened(ora(IMAGE.format(LAYER), (name, b"x")))
+    for top in ("..", "", "C:"):
+        with pytest.raises(InputError, match="refused"):
+            opened(archive([(f"{top}/manifest.json", b"{}")]))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from documents import disc, nasty, plate
+from documents import disc, nasty, other_profile, plate
 from PIL import Image, ImageCms
 
 from acetate.errors import InputError
@@ -161,19 +161,6 @@ def test_exif_orientation(orientation: int, deep: bool) -> None:
     assert np.array_equal(seen // 257 if deep else seen, RGB)
 
 
-def other_profile() -> bytes:
-    """A grey-axis-preserving RGB profile that is not sRGB: sRGB with its red and blue primaries exchanged."""
-    data = bytearray(srgb_profile())
-    count = struct.unpack(">I", data[128:132])[0]
-    entries = {bytes(data[132 + 12 * k : 136 + 12 * k]): 132 + 12 * k for k in range(count)}
-    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
-    data[red + 4 : red + 12], data[blue + 4 : blue + 12] = (
-        data[blue + 4 : blue + 12],
-        data[red + 4 : red + 12],
-    )
-    return bytes(data)
-
-
 def test_a_profile_is_converted_and_alpha_left_alone() -> None:
     image = Image.fromarray(RGBA)
     seen = read_picture(packed(image, icc_profile=other_profile())).pixels
@@ -210,6 +197,45 @@ def test_pillow_images_lazy_or_not() -> None:
     assert np.array_equal(read_picture(Image.fromarray(RGBA)).pixels, RGBA)
     deep = np.random.default_rng(1).integers(0, 65536, (6, 5, 4), np.uint16)
     assert np.array_equal(read_picture(Image.open(io.BytesIO(encode_png(deep)))).pixels, deep)
+
+
+def tiff(pixels: np.ndarray, photometric: str, order: str = "<", **options: object) -> bytes:
+    with io.BytesIO() as file:
+        tifffile.imwrite(file, pixels, photometric=photometric, byteorder=order, **options)
+        return file.getvalue()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_tiffs_where_white_is_zero(dtype: type, order: str) -> None:
+    grey = np.tile(np.linspace(0, np.iinfo(dtype).max, 16).astype(dtype), (4, 1))
+    if dtype is np.uint16 and order == ">":  # Pillow reads all of them but this one
+        with pytest.raises(InputError, match="16-bit grey where white is zero"):
+            read_picture(tiff(grey, "miniswhite", order))
+        return
+    for photometric, wanted in (("minisblack", grey), ("miniswhite", np.iinfo(dtype).max - grey)):
+        seen = read_picture(tiff(grey, photometric, order)).pixels
+        assert seen.dtype == dtype and np.array_equal(seen[..., 0], wanted), photometric
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize(
+    ("shape", "dtype", "photometric", "words"),
+    [
+        ((4, 5, 2), np.uint16, "minisblack", "16-bit grey with alpha"),
+        ((4, 5, 5), np.uint8, "separated", "8-bit CMYK with alpha"),
+        ((4, 5, 3), np.float32, "rgb", "32-bit floating-point RGB"),
+    ],
+)
+def test_tiffs_of_unreadable_kinds_are_called_so(
+    shape: tuple[int, ...], dtype: type, photometric: str, words: str
+) -> None:
+    options = {"extrasamples": ["unassalpha"]} if shape[2] in (2, 5) else {}
+    data = tiff(np.zeros(shape, dtype), photometric, planarconfig="contig", **options)
+    with pytest.raises(InputError, match=f"is a TIFF of a kind that acetate cannot read .{words}"):
+        read_picture(data)
+    with pytest.raises(InputError, match="is a TIFF that is damaged or cut short"):
+        read_picture(data[:9])
 
 
 @pytest.mark.filterwarnings("ignore::acetate.layers.io.FormatWarning")

@@ -13,7 +13,7 @@ from documents import disc, map_layers, nasty, outline, plate, worst
 from PIL import Image, ImageChops
 from psd_tools import PSDImage
 from psd_tools.composite import composite as psd_composite
-from psd_tools.constants import Compression, Resource, Tag
+from psd_tools.constants import Clipping, Compression, Resource, Tag
 from psd_tools.psd.base import EmptyElement
 from psd_tools.psd.descriptor import Descriptor, DescriptorBlock, Double
 from psd_tools.psd.layer_and_mask import ChannelData, ChannelDataList, ChannelInfo, LayerRecord
@@ -22,7 +22,7 @@ from psd_tools.psd.tagged_blocks import TaggedBlock, TaggedBlocks
 from acetate.errors import InputError
 from acetate.layers import BlendMode, Group, Layer, LayeredImage, Mask
 from acetate.layers.composite import flatten_array
-from acetate.layers.io import open_document, psd_write
+from acetate.layers.io import Limits, open_document, psd_write, save_document
 from acetate.layers.io.colour import srgb_profile
 
 EXTERNAL = pytest.mark.external
@@ -113,7 +113,7 @@ def test_a_long_side_becomes_psb(tmp_path: Path) -> None:
     path = doc.save(tmp_path / "a.psd")
     assert path.read_bytes()[4:6] == b"\0\2"
     assert np.array_equal(open_document(path).leaves()[0].pixels, doc.leaves()[0].pixels)
-    with pytest.raises(InputError, match="zip"):
+    with pytest.raises(InputError, match="300000"):
         LayeredImage(width=300_001, height=1, layers=()).save(tmp_path / "b.psb")
 
 
@@ -272,6 +272,40 @@ def test_fills_are_drawn_and_named(tmp_path: Path) -> None:
     assert (flatten_array(back) == (255, 128, 0, 255)).all()
 
 
+@pytest.mark.parametrize("how", ["plain", "hidden", "in a hidden group", "clipped", "faded"])
+def test_fills_keep_their_colour_and_what_is_clipped_to_them(tmp_path: Path, how: str) -> None:
+    psd = PSDImage.new("RGBA", (32, 24))
+    colour = Descriptor(classID=b"RGBC")
+    for channel, value in ((b"Rd  ", 255.0), (b"Grn ", 0.0), (b"Bl  ", 0.0)):
+        colour[channel] = Double(value)
+    block = DescriptorBlock(classID=b"null")
+    block[b"Clr "] = colour
+    ground = psd.create_pixel_layer(Image.new("RGBA", (32, 24), (0, 0, 255, 255)), name="ground")
+    fill = psd.create_pixel_layer(Image.new("RGBA", (32, 24), (1, 2, 3, 255)), name="fill")
+    clip = psd.create_pixel_layer(Image.new("RGBA", (32, 10), (0, 255, 0, 128)), name="clip")
+    key = Tag.SOLID_COLOR_SHEET_SETTING
+    fill._record.tagged_blocks[key] = TaggedBlock(key=key, data=block)
+    fill._record.top = fill._record.left = fill._record.bottom = fill._record.right = 0
+    for info, channel in zip(fill._record.channel_info, fill._channels, strict=True):
+        channel.compression, channel.data, info.length = Compression.RAW, b"", 2
+    clip._record.clipping = Clipping.NON_BASE
+    if how == "in a hidden group":
+        psd.create_group(layer_list=[fill, clip], name="group").visible = False
+    fill.visible = how != "hidden"
+    if how == "clipped":
+        fill._record.clipping = Clipping.NON_BASE
+    if how == "faded":
+        fill.opacity, fill.fill_opacity = 51, 128
+    path = tmp_path / "a.psd"
+    psd.save(path)
+    back = {layer.name: layer for layer in open_document(path).leaves()}
+    assert (back["fill"].pixels == (255, 0, 0, 255)).all()
+    assert back["clip"].clipping and (back["clip"].pixels == (0, 255, 0, 128)).all()
+    assert back["fill"].visible == (how != "hidden") and back["fill"].clipping == (how == "clipped")
+    assert back["fill"].opacity == pytest.approx(51 * 128 / 255 / 255 if how == "faded" else 1)
+    assert back[ground.name].pixels.shape == (24, 32, 4)
+
+
 def test_adjustments_are_left_out_and_named(tmp_path: Path) -> None:
     back = open_document(with_special_layer(tmp_path / "a.psd", "Invert 1", Tag.INVERT, EmptyElement()))
     assert back.metadata["dropped"] == ["adjustment layer 'Invert 1'"]
@@ -319,7 +353,8 @@ def test_groups_nested_too_deep_are_refused(tmp_path: Path) -> None:
     node: Layer | Group = Layer(pixels=np.full((1, 1, 4), 9, np.uint8))
     for _ in range(40):
         node = Group(layers=(node,))
-    path = LayeredImage(width=1, height=1, layers=(node,)).save(tmp_path / "a.psd")
+    doc = LayeredImage(width=1, height=1, layers=(node,))
+    path = save_document(doc, tmp_path / "a.psd", limits=Limits(depth=50))
     with pytest.raises(InputError, match="deep"):
         open_document(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +173,23 @@ def test_provenance_of_every_kind_survives(tmp_path: Path) -> None:
     )
     for suffix in ("psd", "psb", "ora", "zip"):
         assert open_document(save_document(doc, tmp_path / f"a.{suffix}")).leaves()[0].provenance == fact
+
+
+@pytest.mark.parametrize("top", ["my layers/", "图层/"])
+def test_a_zip_of_the_folder_itself(tmp_path: Path, top: str) -> None:
+    doc = nasty()
+    folder = doc.save(tmp_path / "doc")
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    extra = {"__MACOSX/._a": b"x", ".DS_Store": b"x"}
+    for others, opens in (({}, True), (extra, True), ({"b/c": b"x"}, False), ({"c": b"x"}, False)):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.mkdir(top.rstrip("/"))
+            for file in files:
+                archive.write(file, top + file.relative_to(folder).as_posix())
+            for name, data in others.items():
+                archive.writestr(name, data)
+        if opens:
+            assert outline(open_document(tmp_path / "a.zip")) == outline(doc)
+        else:
+            with pytest.raises(InputError, match="a zip without manifest"):
+                open_document(tmp_path / "a.zip")
