@@ -34,8 +34,9 @@ __all__ = [
     "save_document",
 ]
 
-UNSTORED = frozenset({"report"})
-"""Metadata that no file keeps: times and memory differ between two runs whose files must be the same."""
+UNSTORED = frozenset({"report", "dropped"})
+"""Metadata that no file keeps: times and memory differ between two runs whose files must be the same, and what another file
+held beyond this one is told once."""
 
 
 def open_document(path: str | os.PathLike[str], *, limits: Limits = LIMITS) -> LayeredImage:
@@ -114,10 +115,10 @@ def save_document(
     """Write ``doc`` and return the path written. The format follows the suffix unless named; see
     :data:`FORMATS`.
 
-    The "report" of a run in the metadata stays out of the file. Raises InputError, naming the layer and the
-    formats that can, for what the format cannot hold, and, naming what is too large, for what
-    :func:`open_document` would refuse under the same ``limits``. Raises OutputError if the place cannot be written. Warns
-    with FormatWarning where the format holds something in another form. Until the new file is complete, an
+    Of the metadata, the "report" of a run and what was "dropped" from another file stay out of this one. Raises
+    InputError, naming the layer and the formats that can, for what the format cannot hold, and, naming what is too large,
+    for what :func:`open_document` would refuse under the same ``limits``. Raises OutputError if the place cannot be
+    written. Warns with FormatWarning where the format holds something in another form. Until the new file is complete, an
     old one at ``path`` stays as it is.
     """
     target = Path(path)

@@ -53,6 +53,7 @@ def test_every_command_says_it(run: Run, adjusted: Path, tiny_checkpoint: Path, 
         outcome = run(*words)
         assert outcome.status == 0 and LOST in outcome.err.splitlines(), (words, outcome)
     assert json.loads((tmp_path / "out.json").read_text())["dropped"] == ["adjustment layer 'Invert 1'"]
+    assert run("inspect", tmp_path / "out.zip").err == ""  # a loss is told once
     jobs = tmp_path / "jobs.jsonl"
     jobs.write_text('{"id": "a", "task": "convert", "input": "adjusted.psd", "outputs": ["png"]}\n')
     assert run("render", jobs, "-o", tmp_path / "made", "-q").status == 0
