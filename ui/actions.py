@@ -26,7 +26,7 @@ from .previews import small_picture
 from .runs import Runs
 from .settings import StudioSettings
 from .view import view
-from .words import shown, stem
+from .words import gave_way, shown, stem
 
 EXPORTS = tuple(name for name in FORMATS if name != "folder")
 EXPORT_SECONDS = 300
@@ -63,7 +63,7 @@ class Studio(Runs):
                 "megapixels": self.settings.max_megapixels,
                 "hours": self.settings.hours,
             },
-            "documents": [{"id": record.id, "name": record.name} for record in self.store.owned_by(visitor)],
+            "documents": self._documents(visitor),
             "job": None if job is None else self.worker.snapshot(job),
         }
 
@@ -75,14 +75,14 @@ class Studio(Runs):
             doc = open_document(path, limits=self.settings.limits)
         except InputError as error:
             raise InputError(str(error).replace(str(path), shown(name))) from error
-        return view(self.store.create(visitor, self._opened(doc, name), stem(name)))
+        return self._created(visitor, self._opened(doc, name), stem(name))
 
     def open_example(self, visitor: str, example: str) -> dict[str, Any]:
         """Open one of the example pictures by its name."""
         path = self._examples().get(example)
         if path is None:
             raise InputError(f"There is no example {shown(example)!r}.")
-        return view(self.store.create(visitor, self._opened(open_document(path), example), example))
+        return self._created(visitor, self._opened(open_document(path), example), example)
 
     def example_picture(self, example: str) -> bytes:
         """What an example looks like, as a small JPEG. Raises InputError for a name that is none."""
@@ -131,9 +131,12 @@ class Studio(Runs):
         return view(record)
 
     def close(self, visitor: str, document: str) -> dict[str, Any]:
-        """Remove a document for good."""
+        """Remove a document for good, and end the run that works on it."""
         self.store.close_document(visitor, document)
-        return {"closed": document}
+        job = self.worker.current(visitor)
+        if job is not None and job.document == document:
+            self.worker.cancel(visitor)
+        return {"closed": document, "documents": self._documents(visitor)}
 
     def export(self, visitor: str, document: str, format: str = "psd") -> Path:
         """Write the document with the code of ``acetate convert``; the file is this server's and short-lived."""
@@ -164,6 +167,19 @@ class Studio(Runs):
         self.store.close()
 
     # -- inside
+
+    def _documents(self, visitor: str) -> list[dict[str, str]]:
+        return [{"id": record.id, "name": record.name} for record in self.store.owned_by(visitor)]
+
+    def _created(self, visitor: str, state: State, name: str) -> dict[str, Any]:
+        """A new document, with the visitor's list of them and a sentence where an old one gave way."""
+        job = self.worker.current(visitor)
+        record = self.store.create(visitor, state, name, keep=None if job is None else job.document)
+        return {
+            **view(record),
+            "documents": self._documents(visitor),
+            "note": gave_way(record.displaced),
+        }
 
     def _change(
         self, visitor: str, document: str, label: str, edit: Callable[[LayeredImage], LayeredImage]

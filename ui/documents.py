@@ -25,6 +25,7 @@ from ..layers.document import LayeredImage
 from ..layers.io import open_document, save_document
 from .settings import StudioSettings
 
+CHANGED = "You changed the {} while the run was under way: Undo brings your changes back."
 _ID = re.compile(r"[A-Za-z0-9_-]{24}")
 
 
@@ -69,6 +70,10 @@ class Record:
     history: int
     history_bytes: int
     name: str = "Untitled"
+    made: bool = False
+    """Made here by a model: no file has it."""
+    displaced: tuple[str, ...] = ()
+    """Names of the owner's documents that gave way to this one."""
     version: int = 0
     touched: float = 0.0
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -112,6 +117,14 @@ class Record:
             self._now = state
             self.version += 1
             self._trim()
+
+    def commit_result(self, state: State, version: int, start: State) -> str | None:
+        """Commit what a run made of ``start``, the state of ``version``; a sentence where it was changed meanwhile."""
+        with self.lock:
+            # A state that waited on disk is another object of the same version; an edit undone is the same object again.
+            changed = self.version != version and self.state is not start
+            self.commit(state)
+        return CHANGED.format("document") if changed else None
 
     def change(self, label: str, edit: Callable[[LayeredImage], LayeredImage]) -> None:
         """Commit ``edit`` of the present document."""
@@ -207,15 +220,20 @@ class Store:
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
 
-    def create(self, owner: str, state: State, name: str) -> Record:
-        """A new document of ``owner``. The oldest of this visitor gives way when there are too many."""
+    def create(
+        self, owner: str, state: State, name: str, *, keep: str | None = None, made: bool = False
+    ) -> Record:
+        """A new document of ``owner``. The oldest of this visitor gives way when there are too many, but not ``keep``."""
         settings = self._settings
         with self._lock:
             mine = sorted(self.owned_by(owner), key=lambda record: record.touched)
-            for record in mine[: max(0, len(mine) + 1 - settings.max_per_visitor)]:
+            free = [record for record in mine if record.id != keep]
+            gone = free[: max(0, len(mine) + 1 - settings.max_per_visitor)]
+            for record in gone:
                 self._drop(record)
             if len(self._records) >= settings.max_documents:
-                self._drop(min(self._records.values(), key=lambda record: record.touched))
+                gone.append(min(self._records.values(), key=lambda record: record.touched))
+                self._drop(gone[-1])
             record = Record(
                 id=secrets.token_urlsafe(18),
                 owner=owner,
@@ -223,6 +241,8 @@ class Store:
                 history=settings.history,
                 history_bytes=settings.history_mib * 2**20,
                 name=name,
+                made=made,
+                displaced=tuple(old.name for old in gone if old.owner == owner),
             )
             record.commit(state)
             record.touched = self._clock()

@@ -38,6 +38,9 @@ class Job:
     preview: list[str] = field(default_factory=list)
     """Data URLs of the layers as the model sees them now, bottom to top."""
     document: str | None = None
+    """The one it works on, known from the start; a new one at the end."""
+    note: str | None = None
+    """A sentence for the visitor about how it ended."""
     error: str | None = None
     version: int = 0
     on_end: list[Callable[[], None]] = field(default_factory=list)
@@ -149,6 +152,7 @@ class Worker:
                 "stopping": job.cancel.is_set() and not job.finished,
                 "preview": list(job.preview),
                 "document": job.document,
+                "note": job.note,
                 "error": job.error,
             }
 

@@ -5,6 +5,7 @@ Each takes who asks and JSON-able values, like every action; see ``actions``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..api import AUTO_LAYERS, check_layer_prompts
@@ -53,7 +54,7 @@ class Runs:
             work, task = tasks.take_apart(record, layers, shown, settings), "Image to layers"
         else:
             work, task = tasks.split_again(record, layer, layers, shown, settings), "Split the layer"
-        return self.worker.submit(Job(owner=visitor, task=task, work=work))
+        return self._submit(visitor, task, work, record)
 
     def generate(
         self,
@@ -74,6 +75,11 @@ class Runs:
             raise InputError("The prompt is empty: say in words what the picture shows.")
         described = max(len(layer_prompts or []), len(boxes or []))
         layers = layers if layers is not None else (described + 1 if described else 3)
+        most = int(self.model_facts(self._model_name(model))["max_layers"])
+        if described >= most:
+            raise InputError(
+                f"{described} layers are described, and this model makes at most {most} layers, the background included."
+            )
         self._check_layers(layers, model)
         if described >= layers:
             raise InputError(
@@ -90,7 +96,7 @@ class Runs:
             "size": None if width is None or height is None else (width, height),
         }
         work = tasks.make(self.store, visitor, stem(prompt), settings)
-        return self.worker.submit(Job(owner=visitor, task="Text to layers", work=work))
+        return self._submit(visitor, "Text to layers", work)
 
     def complete(
         self,
@@ -111,7 +117,7 @@ class Runs:
         most = int(self.model_facts(self._model_name(model))["max_layers"])
         settings = {**self._run(model, steps, seed), "prompt": prompt or None, "scene": scene or None}
         work = tasks_layers.fit_layer(record, layer, where, _box(box), most, settings)
-        return self.worker.submit(Job(owner=visitor, task=tasks_layers.TASKS[where], work=work))
+        return self._submit(visitor, tasks_layers.TASKS[where], work, record)
 
     def extract(
         self,
@@ -128,7 +134,7 @@ class Runs:
         where = _box(box)
         assert where is not None
         work = tasks_layers.lift(record, layer, where, self._run(model, steps, seed))
-        return self.worker.submit(Job(owner=visitor, task="Lift an object", work=work))
+        return self._submit(visitor, "Lift an object", work, record)
 
     def watch(self, visitor: str, job: str) -> Job:
         """The visitor's own run, to follow it again after a reload."""
@@ -139,6 +145,12 @@ class Runs:
         return {"cancelled": self.worker.cancel(visitor)}
 
     # -- inside
+
+    def _submit(
+        self, visitor: str, task: str, work: Callable[[Job], str], record: Record | None = None
+    ) -> Job:
+        document = None if record is None else record.id
+        return self.worker.submit(Job(owner=visitor, task=task, work=work, document=document))
 
     def _grown(self, visitor: str, document: str) -> Record:
         """The document, refused where earlier runs have made it larger than one may be here."""

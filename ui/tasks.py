@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..layers.composite import flatten_array, to_depth
-from ..layers.document import Group, Layer, LayeredImage
+from ..layers.document import Group, Layer, LayeredImage, Node
 from ..layers.io.picture import Picture
 from .arrange import put_instead
-from .documents import Record, State, Store
+from .documents import CHANGED, Record, State, Store
 from .jobs import Job
 from .previews import Previews
+from .words import gave_way
 
 
 def take_apart(
@@ -29,11 +32,12 @@ def take_apart(
     def work(job: Job) -> str:
         from ..api import decompose
 
-        before = record.state
+        version, before = record.version, record.state
         picture = flat_picture(before.doc)
         doc = decompose(picture, layers or "auto", **settings, **told(job, shown))
         job.check()
-        record.commit(State(doc=doc, source=to_depth(picture.pixels, 8), label="Image to layers"))
+        after = State(doc=doc, source=to_depth(picture.pixels, 8), label="Image to layers")
+        job.note = record.commit_result(after, version, before)
         return record.id
 
     return work
@@ -58,7 +62,7 @@ def split_again(
         ]
         group = parts_group(layer, parts, names)
         job.check()
-        record.change(f"Split {layer.name[:60]}", lambda doc: put_instead(doc, layer_id, group))
+        job.note = replace_layer(record, layer, group, f"Split {layer.name[:60]}")
         return record.id
 
     return work
@@ -72,7 +76,9 @@ def make(store: Store, owner: str, name: str, settings: dict[str, Any]) -> Calla
 
         doc = generate(**settings, **told(job, settings["layers"]))
         job.check()
-        return store.create(owner, State(doc=doc, label="Text to layers"), name).id
+        record = store.create(owner, State(doc=doc, label="Text to layers"), name, made=True)
+        job.note = gave_way(record.displaced)
+        return record.id
 
     return work
 
@@ -105,6 +111,15 @@ def parts_group(layer: Layer, parts: LayeredImage, names: Sequence[str]) -> Grou
         if part.pixels[..., 3].any()
     )
     return Group(layers=moved, name=layer.name)
+
+
+def replace_layer(record: Record, layer: Layer, made: Node, label: str) -> str | None:
+    """Put what a run made of ``layer`` in its place; a sentence where the layer was changed meanwhile."""
+    with record.lock:
+        now = free_layer(record.state.doc, layer.id)
+        record.change(label, lambda doc: put_instead(doc, layer.id, made))
+    same = now.offset == layer.offset and np.array_equal(now.pixels, layer.pixels)
+    return None if same else CHANGED.format("layer")
 
 
 def free_layer(doc: LayeredImage, selector: str) -> Layer:

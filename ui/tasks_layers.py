@@ -11,11 +11,11 @@ from typing import Any
 from ..errors import InputError
 from ..layers.composite import intersect, to_depth
 from ..layers.document import Box, Layer, LayeredImage
-from .arrange import put_above, put_below, put_instead
+from .arrange import put_above, put_below
 from .context import gap_at, reduced
 from .documents import Record, State
 from .jobs import Job
-from .tasks import flat_picture, free_layer, layer_picture, parts_group, told
+from .tasks import flat_picture, free_layer, layer_picture, parts_group, replace_layer, told
 
 LIFTED = ("Background", "Object")
 TASKS = {"above": "Add a layer", "below": "Add a layer", "instead": "Redo the layer", "behind": "Fill behind"}
@@ -53,8 +53,12 @@ def fit_layer(
         if not made.pixels[..., 3].any():
             raise InputError("The model left the layer empty: try other words, another box or another seed.")
         fresh = made.replace(pixels=to_depth(made.pixels, doc.depth), id="")
+        old = free_layer(doc, layer_id) if where == "instead" and layer_id is not None else None
         job.check()
-        _put(record, fresh, layer_id, where, prompt)
+        if old is None:
+            _put(record, fresh, layer_id, where, prompt)
+        else:
+            job.note = replace_layer(record, old, fresh.replace(name=old.name), f"Redo {old.name[:60]}")
         return record.id
 
     return work
@@ -72,12 +76,13 @@ def lift(record: Record, layer_id: str | None, box: Box, settings: dict[str, Any
     def work(job: Job) -> str:
         from ..api_layers import extract
 
-        before = record.state
+        version, before = record.version, record.state
         if layer_id is None:
             picture = flat_picture(before.doc)
             parts = extract(picture, box=_within(box, before.doc.box), **settings, **told(job, 2))
             job.check()
-            record.commit(State(doc=parts, source=to_depth(picture.pixels, 8), label="Lift an object"))
+            after = State(doc=parts, source=to_depth(picture.pixels, 8), label="Lift an object")
+            job.note = record.commit_result(after, version, before)
             return record.id
         layer = free_layer(before.doc, layer_id)
         parts = extract(
@@ -85,18 +90,13 @@ def lift(record: Record, layer_id: str | None, box: Box, settings: dict[str, Any
         )
         group = parts_group(layer, parts, LIFTED)
         job.check()
-        record.change(f"Lift from {layer.name[:60]}", lambda doc: put_instead(doc, layer_id, group))
+        job.note = replace_layer(record, layer, group, f"Lift from {layer.name[:60]}")
         return record.id
 
     return work
 
 
 def _put(record: Record, made: Layer, layer_id: str | None, where: str, prompt: str | None) -> None:
-    if where == "instead" and layer_id is not None:
-        name = free_layer(record.state.doc, layer_id).name
-        again = made.replace(name=name)
-        record.change(f"Redo {name[:60]}", lambda doc: put_instead(doc, layer_id, again))
-        return
     name = (prompt or ("Background" if where == "behind" else "New layer"))[:255]
     named = made.replace(name=name)
     put = put_above if where == "above" else put_below

@@ -68,6 +68,7 @@ def view(record: Record) -> dict[str, Any]:
             "width": doc.width,
             "height": doc.height,
             "depth": doc.depth,
+            "made": record.made,
             "layers": [_node(node) for node in doc.layers],
             "undo": record.undo_label,
             "redo": record.redo_label,

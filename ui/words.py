@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 
 def shown(text: str) -> str:
@@ -17,3 +18,11 @@ def stem(name: str) -> str:
     )
     kept = re.sub(r"[^\w \-.()]+", "_", base).strip(" ._")
     return kept[:60] or "Untitled"
+
+
+def gave_way(names: Sequence[str]) -> str | None:
+    """What to tell a visitor whose oldest documents made room for a new one."""
+    if not names:
+        return None
+    which = ", ".join(f"“{shown(name)}”" for name in names)
+    return f"{which} was closed: there is room for no more documents, and the oldest gives way."

@@ -116,9 +116,9 @@ def test_an_editing_session(
     assert document(page, served).find("红色的圆").offset[0] >= 30  # type: ignore[union-attr]
     page.keyboard.press("Control+d")
     settle(page)
-    page.keyboard.press("Control+g")
+    page.keyboard.press("Control+g")  # the copy, which is selected now
     settle(page)
-    assert names(page)[1] == "Group" and page.locator(".row[aria-level='2']").count() == 1
+    assert names(page)[:2] == ["Group", "红色的圆 copy"] and page.locator(".row[aria-level='2']").count() == 1
     after = [node.name for _, node in document(page, served).walk()]
     picture = canvas(page)
     assert difference(picture, flatten_array(document(page, served))) <= 2

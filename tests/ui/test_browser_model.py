@@ -78,6 +78,7 @@ def test_layers_that_fit_the_others(visitor: Callable[..., Any], served: Served,
     act(page, page.get_by_role("button", name="Fill behind"))
     assert names(page) == ["a red fish", "Background", "poster"]
     page.select_option("select[name=where]", "bottom")
+    page.get_by_role("button", name="Remove box 1").click()
     page.get_by_label("Prompt: the layer").fill("the sky")
     run(page)
     assert names(page) == ["a red fish", "Background", "poster", "the sky"]

@@ -6,23 +6,33 @@ export const pictureOf = (example) => `${root}acetate/examples/${encodeURICompon
 
 export class Refused extends Error {}
 
+export class Silent extends Refused {
+  constructor() {
+    super("The server does not answer. See whether it still runs, then reload the page.");
+  }
+}
+
+const reach = (...args) => fetch(...args).catch(() => {
+  throw new Silent();
+});
+
 // Calls onMessage for every state a run goes through; resolves with the last answer.
 export async function stream(name, args, onMessage = () => {}) {
-  const start = await fetch(`${root}gradio_api/call/${name}`, {
+  const start = await reach(`${root}gradio_api/call/${name}`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ data: args }),
-  }).catch(() => {
-    throw new Refused("The server does not answer. Is it still running?");
   });
   if (start.status === 401) location.reload();
   const { event_id: id } = await start.json().catch(() => ({}));
   if (!start.ok || !id) throw new Refused("The server did not take the request.");
-  const answer = await fetch(`${root}gradio_api/call/${name}/${id}`);
+  const answer = await reach(`${root}gradio_api/call/${name}/${id}`);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "", last = null;
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch(() => {
+      throw new Silent();
+    });
     if (done) return last;
     text += value;
     let end;
@@ -48,14 +58,14 @@ export const call = (name, ...args) => stream(name, args);
 
 // Ends the visitor's run without waiting in the server's queue.
 export async function cancel() {
-  const answer = await fetch(`${root}acetate/cancel`, { method: "POST" }).catch(() => null);
-  if (!answer?.ok) throw new Refused("The server did not take the request.");
+  const answer = await reach(`${root}acetate/cancel`, { method: "POST" });
+  if (!answer.ok) throw new Refused("The server did not take the request.");
 }
 
 export async function open(file) {
   const form = new FormData();
   form.append("files", file, file.name || "picture.png");
-  const answer = await fetch(`${root}gradio_api/upload`, { method: "POST", body: form });
+  const answer = await reach(`${root}gradio_api/upload`, { method: "POST", body: form });
   if (answer.status === 413) throw new Refused("The file is too large for this studio.");
   if (!answer.ok) throw new Refused("The file could not be sent.");
   const [path] = await answer.json();
@@ -88,7 +98,7 @@ export class Pixels {
 
   fetch(documentId, digest) {
     if (!this.waiting.has(digest)) {
-      const job = fetch(`${root}acetate/pixels/${documentId}/${digest}`).then(async (answer) => {
+      const job = reach(`${root}acetate/pixels/${documentId}/${digest}`).then(async (answer) => {
         if (!answer.ok) throw new Refused("Pixels of the document are missing: reload the page.");
         this.known.set(digest, new Uint8Array(await answer.arrayBuffer()));
       }).finally(() => this.waiting.delete(digest));

@@ -1,14 +1,16 @@
 // The studio in the browser: holds the document's view and the selection, sends edits, follows runs.
 import * as api from "./api.js";
 import { free, movable, placeInside, placeOutside, placed, reordered, stepped } from "./arrange.js";
+import { Documents } from "./documents.js";
 import { Gestures } from "./gestures.js";
 import { keys } from "./keys.js";
 import { page } from "./page.js";
 import { Panel } from "./panel.js";
+import { Runs } from "./runs.js";
 import { Stage } from "./stage.js";
 import { Status } from "./status.js";
 import { Tasks } from "./tasks.js";
-import { digests, find, mapped, moved } from "./tree.js";
+import { digests, find, mapped, moved, outermost, walk } from "./tree.js";
 
 export async function start(root) {
   root.dataset.theme = localStorage.getItem("acetate-theme")
@@ -32,7 +34,7 @@ class App {
     this.view = null;
     this.selection = new Set();
     this.solo = new Set();
-    this.regions = [];
+    this.boxes = {};
     this.tool = "move";
     this.job = null;
     this.pending = 0;
@@ -50,35 +52,41 @@ class App {
     this.tasks = new Tasks(this);
     this.panel = new Panel(this);
     this.status = new Status(this);
+    this.documents = new Documents(this);
+    this.runs = new Runs(this);
     keys(this);
   }
 
   async restore() {
-    this.status.documents(this.session.documents);
+    this.documents.list();
     const kept = sessionStorage.getItem("acetate-document");
     const known = this.session.documents.find(({ id }) => id === kept) ?? this.session.documents[0];
-    if (known) await this.request("document", known.id);
+    if (known) await this.documents.choose(known.id);
     else this.changed("document");
-    if (this.session.job) this.follow(api.stream("watch", [this.session.job.job], (state) => this.progress(state)));
+    if (this.session.job) this.runs.watch(this.session.job);
   }
 
   // -- the document
 
-  // Show a document as the server sees it.
-  async setView(view) {
+  // Show a document as the server sees it. Unless it was chosen, only the one shown: late answers come for one just left.
+  async setView(view, chosen = false) {
     const other = this.view?.id !== view.id;
+    if (other && !chosen) return;
     this.newest = view;
     await this.pixels.load(view.id, digests(view));
     if (this.newest !== view) return;
-    this.view = view;
-    sessionStorage.setItem("acetate-document", view.id);
     if (other) {
+      if (this.view) this.gestures.flush();
+      this.selection.clear();
       this.solo.clear();
       this.stage.clear();
-      if (this.tasks.task === "generate") this.tasks.task = "decompose";
-      this.tool = "move";
-      if (!this.session.documents.some(({ id }) => id === view.id)) this.session.documents.unshift({ id: view.id, name: view.name });
-      this.status.documents(this.session.documents, view.id);
+    } else this.selectAdded(view);
+    this.view = view;
+    if (other) {
+      sessionStorage.setItem("acetate-document", view.id);
+      this.tasks.opened();
+      this.setTool(this.tasks.task === "lift" ? "region" : "move");
+      this.documents.list();
     }
     this.forget();
     this.stage.showBefore(view.source, this.pixels.lookup);
@@ -92,6 +100,13 @@ class App {
     this.solo = new Set([...this.solo].filter(known));
   }
 
+  // What an edit or a run has added is what one goes on with; nothing where all is new.
+  selectAdded(view) {
+    const ids = ({ layers }) => [...walk(layers)].map(({ node }) => node.id), before = new Set(ids(this.view));
+    const added = outermost(view, new Set(ids(view).filter((id) => !before.has(id))));
+    if (added.length && (added.length === 1 || added.length < view.layers.length)) this.selection = new Set(added);
+  }
+
   // Ask the server in order; only the last answer of several is shown, so that nothing flickers back.
   request(name, ...args) {
     this.pending++;
@@ -103,7 +118,12 @@ class App {
         return view;
       } catch (error) {
         this.toast(error.message);
-        if (this.view) await api.call("document", this.view.id).then((view) => this.setView(view)).catch((again) => this.toast(again.message));
+        if (this.view) {
+          await api.call("document", this.view.id).then((view) => this.setView(view)).catch(async (again) => {
+            if (again.message !== error.message) this.toast(again.message);
+            await this.documents.refresh();
+          });
+        }
         return null;
       } finally {
         this.pending--;
@@ -121,6 +141,7 @@ class App {
 
   // Operations of `acetate edit`, as one step of undo; properties given are shown before the server answers.
   edit(operations, ids = null, properties = null) {
+    if (this.documents.strayed()) return this.changed("document");
     this.gestures.flush();
     if (properties) this.local(ids, (node) => ({ ...node, ...properties }));
     return this.request("edit", this.view.id, operations);
@@ -136,6 +157,7 @@ class App {
   }
 
   moveNodes(ids, dx, dy) {
+    if (this.documents.strayed()) return this.changed("document");
     this.local(new Set(ids), (node) => moved(node, dx, dy));
     return this.request("edit", this.view.id, ids.map((id) => `move:${id},${dx},${dy}`));
   }
@@ -214,37 +236,16 @@ class App {
     this.gestures.draw();
   }
 
-  async openFile(file) {
-    if (!file) return;
-    if (file.size > this.session.limits.upload_mib * 2 ** 20) {
-      this.toast(`${file.name} is larger than the ${this.session.limits.upload_mib} MiB this studio opens.`);
-      return;
-    }
-    this.status.say(`Opening ${file.name} …`);
-    const view = await api.open(file).then((opened) => this.setView(opened).then(() => opened)).catch((error) => this.toast(error.message));
-    const lost = view?.facts.dropped ?? [];
-    if (lost.length) this.toast(`Not taken over from ${file.name}: ${lost.slice(0, 5).join("; ")}${lost.length > 5 ? `; and ${lost.length - 5} more` : ""}.`);
-    this.status.render();
+  openFile(file) {
+    return this.documents.file(file);
   }
 
-  async openExample(name) {
-    await this.request("open_example", name);
+  openExample(name) {
+    return this.documents.example(name);
   }
 
-  async closeDocument() {
-    if (!this.view) return;
-    const { id } = this.view, rest = this.session.documents.filter((entry) => entry.id !== id);
-    await api.call("close", id).catch((error) => this.toast(error.message));
-    this.session.documents = rest;
-    this.view = null;
-    this.stage.clear();
-    if (rest.length) await this.request("document", rest[0].id);
-    else {
-      sessionStorage.removeItem("acetate-document");
-      this.status.documents([]);
-      this.select([]);
-      this.changed("document");
-    }
+  closeDocument() {
+    return this.documents.close();
   }
 
   export() {
@@ -258,27 +259,37 @@ class App {
 
   // -- regions
 
+  // Each task has its own.
+  get regions() {
+    return this.boxes[this.tasks?.tab] ?? [];
+  }
+
+  set regions(list) {
+    this.boxes[this.tasks.tab] = list;
+  }
+
   regionsShown() {
-    return this.tasks.task !== "decompose";
+    return this.tasks.task !== "decompose" && this.tasks.task !== "result";
   }
 
   addRegion(box) {
     if (this.tasks.task === "decompose") this.tasks.choose(this.view ? "add" : "generate");
-    if (this.tasks.task === "generate") this.regions.push({ box, prompt: "" });
-    else this.regions = [{ box, prompt: "" }];
+    if (this.tasks.task === "result") this.tasks.choose("generate");
+    const fresh = { box, prompt: "" };
+    this.regions = this.tasks.tab === "generate" ? [...this.regions, fresh] : [fresh];
     this.tasks.fit();
     this.changed("regions");
     this.root.querySelector(`.regions li[data-index="${this.regions.length - 1}"] input:not([hidden])`)?.focus();
   }
 
   taskChanged() {
-    this.regions = [];
     if (this.tasks.task === "generate") this.selection.clear();
     this.setTool(this.tasks.task === "generate" || this.tasks.task === "lift" ? "region" : "move");
     this.changed("document");
   }
 
   setTool(tool) {
+    if (tool === "region" && this.tasks.task === "result") return this.tasks.choose("generate");
     this.tool = tool;
     for (const name of ["move", "region"]) {
       this.root.querySelector(`[data-action="tool-${name}"]`).setAttribute("aria-checked", name === tool);
@@ -290,6 +301,7 @@ class App {
   // An empty canvas of the asked size, to draw boxes on before there is a picture.
   showArtboard() {
     const [width, height] = this.tasks.size;
+    this.tasks.made = null;
     this.regions = this.regions.filter(({ box }) => !box || (box[2] <= width && box[3] <= height));
     this.changed("document");
   }
@@ -297,42 +309,11 @@ class App {
   // -- runs
 
   run(name, args) {
-    this.gestures.flush();
-    return this.follow(this.queue.then(() => api.stream(name, args, (state) => this.progress(state))));
-  }
-
-  async follow(running) {
-    this.progress({ status: "queued", phase: "queued", position: 0, step: 0, steps: 0, preview: [] });
-    try {
-      const state = await running;
-      if (state?.status === "failed") this.toast(state.error);
-      if (state?.status === "cancelled") this.status.last = "Cancelled; nothing was changed";
-      if (state?.status === "done") {
-        this.selection.clear();
-        this.regions = [];
-        await this.request("document", state.document);
-        this.status.last = `${state.task}: done`;
-      }
-    } catch (error) {
-      this.toast(error.message);
-    } finally {
-      this.job = null;
-      this.changed("job");
-    }
-  }
-
-  // The pictures come only when they are new, and stay until the document is there that they foretell.
-  progress(state) {
-    const before = this.job?.preview ?? [];
-    this.job = { ...state, preview: state.status === "done" ? before : state.preview ?? before, stopping: state.stopping || Boolean(this.job?.stopping) };
-    this.changed("job");
+    return this.runs.start(name, args);
   }
 
   cancel() {
-    if (!this.job) return;
-    this.job = { ...this.job, stopping: true };
-    this.changed("job");
-    api.cancel().catch((error) => this.toast(error.message));
+    this.runs.cancel();
   }
 
   // -- what is shown

@@ -104,4 +104,9 @@ export const page = () => `
     `<section><h3>${title}</h3><dl>${list.map(([what, keys]) => `<dt>${what}</dt><dd>${keysOf(keys)}</dd>`).join("")}</dl></section>`).join("")}</div>
   <p>Wheel pans and Ctrl + wheel zooms. Handles scale and turn about the middle; Shift keeps to steps of 15°.</p>
   <form method="dialog"><button class="strong">Close</button></form>
+</dialog>
+<dialog class="help ask" aria-label="Close the document">
+  <h2>Close this document?</h2>
+  <p><b></b> and all that can be undone in it will be deleted. Export it first to have it again.</p>
+  <form method="dialog"><button class="strong" value="keep" autofocus>Keep it</button> <button value="close">Close and delete</button></form>
 </dialog>`;

@@ -282,6 +282,7 @@ export class Stage {
   }
 
   setZoom(zoom, anchor) {
+    if (!this.size) return;
     const fresh = Math.min(MAX_ZOOM, Math.max(MIN_ZOOM, zoom));
     if (anchor) {
       this.fitted = false;

@@ -21,7 +21,7 @@ export class Status {
     this.at(".examples").innerHTML = app.session.examples.map((name) =>
       `<button type="button" data-example="${name}"><img src="${pictureOf(name)}" alt="" width="132" height="96">${name}</button>`).join("");
     const select = this.at("select.documents");
-    select.addEventListener("change", () => app.request("document", select.value));
+    select.addEventListener("change", () => app.documents.choose(select.value));
     const backdrop = this.at("select.backdrop"), colour = this.at(".backdrop-colour");
     const set = () => {
       colour.hidden = backdrop.value !== "colour";
@@ -71,14 +71,15 @@ export class Status {
     this.at("progress").hidden = !job;
     this.at(".cancel").disabled = Boolean(job?.stopping);
     this.run(job);
-    this.live(job?.preview ?? []);
+    const artboard = app.tasks.task === "generate";
+    this.live(job && (job.over ? job.over === view?.id && !artboard : artboard || !view) ? job.preview : []);
     this.at('[data-action="undo"]').disabled = !view?.undo;
     this.at('[data-action="redo"]').disabled = !view?.redo;
     this.at('[data-action="undo"]').title = view?.undo ? `Undo: ${view.undo}` : "Undo";
     this.at('[data-action="redo"]').title = view?.redo ? `Redo: ${view.redo}` : "Redo";
     this.at('[data-action="close"]').hidden = !view;
     this.at(".zoom").hidden = !app.stage.size;
-    this.at(".artboard-hint").hidden = app.tasks.task !== "generate" || app.regions.length > 0 || Boolean(job);
+    this.at(".artboard-hint").hidden = !artboard || app.regions.length > 0 || Boolean(job);
     this.at('[data-action="export"]').disabled = !view;
     this.at('[data-action="compare"]').disabled = !view?.source;
     const facts = view?.facts ?? {};

@@ -91,8 +91,20 @@ export class Tasks {
     elements.auto.addEventListener("change", () => this.render());
     elements.model.addEventListener("change", () => this.model());
     for (const name of ["width", "height"]) elements[name].addEventListener("change", () => app.showArtboard());
-    this.task = "decompose";
+    this.tab = "decompose";
+    this.made = null;
     this.model();
+  }
+
+  // What the page is about: after "Text to layers" its result is shown, and the form stays to make another.
+  get task() {
+    return this.tab === "generate" && this.made && this.made === this.app.view?.id ? "result" : this.tab;
+  }
+
+  // Another document: boxes belong to the one they were drawn on, or to the empty canvas.
+  opened() {
+    if (this.task === "generate") this.tab = "decompose";
+    this.app.boxes = { generate: this.app.boxes.generate };
   }
 
   get size() {
@@ -121,7 +133,9 @@ export class Tasks {
   }
 
   choose(task) {
-    this.task = task;
+    this.tab = task;
+    this.made = null;
+    if (Number(this.form.elements.layers.value) <= this.app.regions.length) this.fit();
     this.app.taskChanged();
     this.render();
   }
@@ -131,7 +145,7 @@ export class Tasks {
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
-    const keys = Object.keys(TASKS), next = keys[(keys.indexOf(this.task) + step + keys.length) % keys.length];
+    const keys = Object.keys(TASKS), next = keys[(keys.indexOf(this.tab) + step + keys.length) % keys.length];
     this.choose(next);
     this.pane.querySelector(`[data-task="${next}"]`).focus();
   }
@@ -150,7 +164,7 @@ export class Tasks {
 
   // Numbers typed into a row move its box; nothing typed takes it away.
   placed(input) {
-    const region = this.app.regions[input.closest("li").dataset.index], canvas = this.app.stage.size;
+    const region = this.app.regions[input.closest("li").dataset.index], canvas = this.tab === "generate" ? this.size : this.app.stage.size;
     const box = input.value.trim() ? parsedBox(input.value, canvas) : null;
     if (input.value.trim() && !box) this.app.toast(`A box is four numbers inside ${canvas.join(" × ")}: left, top, right, bottom.`);
     else region.box = box;
@@ -158,7 +172,7 @@ export class Tasks {
   }
 
   render() {
-    const { app, task } = this, { elements } = this.form;
+    const { app, tab: task } = this, { elements } = this.form;
     for (const tab of this.pane.querySelectorAll("[data-task]")) {
       const on = tab.dataset.task === task;
       tab.setAttribute("aria-selected", on);
@@ -182,13 +196,21 @@ export class Tasks {
     const button = this.pane.querySelector(".run"), noDocument = task !== "generate" && !app.view;
     button.textContent = RUNS[task];
     button.disabled = Boolean(noDocument || app.job || this.facts.error);
-    this.pane.querySelector(".note").textContent = noDocument ? "Open a picture first." : "";
+    this.pane.querySelector(".note").textContent = noDocument ? "Open a picture first." : this.crowded;
+  }
+
+  // Says where more layers are described than the model makes.
+  get crowded() {
+    const { length } = this.app.regions, most = this.facts.max_layers;
+    if (this.tab !== "generate" || length < most) return "";
+    const rest = most === 1 ? "the background alone" : `the background and ${most - 1} described ones`;
+    return `This model makes at most ${most} layers: ${rest}. Take ${length + 1 - most} away.`;
   }
 
   // One layer for each row, and the background.
   fit() {
     const { layers, "layers-range": range } = this.form.elements;
-    if (this.task === "generate" && this.app.regions.length) layers.value = range.value = Math.min(this.app.regions.length + 1, this.facts.max_layers);
+    if (this.tab === "generate" && this.app.regions.length) layers.value = range.value = Math.min(this.app.regions.length + 1, this.facts.max_layers);
   }
 
   // A row that is being written in stays the same element.
@@ -202,7 +224,7 @@ export class Tasks {
         <button type="button" data-region-action="remove" title="Remove">✕</button>
         <input class="place" inputmode="numeric" maxlength="40" placeholder="anywhere (left, top, right, bottom)">`;
     }
-    const single = this.task !== "generate", [words, place] = item.querySelectorAll("input"), number = index + 1;
+    const single = this.tab !== "generate", [words, place] = item.querySelectorAll("input"), number = index + 1;
     item.querySelector(".flag").textContent = number;
     words.placeholder = region.box ? "what is in this box" : "what this layer shows";
     words.setAttribute("aria-label", `Prompt of box ${number}`);
@@ -225,7 +247,7 @@ export class Tasks {
   run() {
     const { app } = this;
     if (app.job || this.pane.querySelector(".run").disabled) return;
-    const problem = this[this.task](app, this.form.elements, this.form.elements.prompt.value.trim());
+    const problem = this[this.tab](app, this.form.elements, this.form.elements.prompt.value.trim());
     if (problem) app.toast(problem);
   }
 
@@ -240,6 +262,8 @@ export class Tasks {
       elements.prompt.focus();
       return "The prompt is empty: say in words what to make.";
     }
+    if (this.crowded) return this.crowded;
+    this.choose("generate");  // the preview lies on the empty canvas
     const prompts = app.regions.map((region) => region.prompt.trim() || null), boxes = app.regions.map((region) => region.box);
     const layers = Math.max(1, Math.round(Number(elements.layers.value)) || 1);
     app.run("generate", [prompt, layers, prompts, boxes, ...this.size, ...this.settings()]);
