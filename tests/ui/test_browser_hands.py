@@ -142,7 +142,7 @@ def test_pixels_that_fail(visitor: Callable[..., Any], served: Served, poster_fi
     )
     row(page, "poster").click()
     page.get_by_role("button", name="Mirror").click()
-    page.get_by_text("cut off").wait_for()
+    page.get_by_text("The server does not answer").wait_for()
     press(page, "h", "h", "Control+d")
     assert names(page) == ["poster copy", "poster"]
     agree(page, served)
