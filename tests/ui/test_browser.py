@@ -208,7 +208,7 @@ def test_cancel_keeps_the_document_and_a_new_run_starts(
     page.wait_for_selector(".live-row img >> nth=3")
     page.get_by_role("button", name="Cancel").click()
     finish(page)
-    job = next(iter(j for j in served[1].worker._last.values() if j.status == "cancelled"))
+    job = [j for j in served[1].worker._last.values() if j.status == "cancelled"][-1]
     assert job.step in (2, 3) and job.steps == 50
     assert page.evaluate("acetate.view.version") == before and names(page) == ["poster"]
     assert "Cancelled" in page.locator(".phase").inner_text()
