@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 MOST_BYTES = 400_000
 WAIT_MS = 600_000
-STEPS, LATE = 1000, 40
+STEPS, LATE = 1000, 150
 """So many that a run outlasts the taking of its picture on any machine; and the step from which on it may be taken."""
 PREVIEWED = """(step) => {
   window.seen ??= new Set();
@@ -116,6 +116,7 @@ def take_apart(page: Any) -> None:
 def dark(page: Any) -> None:
     """A picture taken apart, one layer selected."""
     example(page, "stickers")
+    page.locator("input[name=layers]").fill("5")
     take_apart(page)
     page.locator(".tree .row").nth(1).click()
 

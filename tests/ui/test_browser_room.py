@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.ui, pytest.mark.slow]
 RUNNING = """() => {
   acetate.view.facts = { seed: 7, recomposition: {
     before: { psnr: 31.2, max: 40 }, after: { max: 0 }, colour_change: { share: 0.1 } } };
-  acetate.runs.progress({ status: 'running', phase: 'denoise', position: 0, step: 10, steps: 50, remaining: 80, preview: [] });
+  acetate.runs.progress({
+    status: 'running', phase: 'denoise', position: 0, step: 10, steps: 50, remaining: 80, preview: [] });
 }"""
 
 
