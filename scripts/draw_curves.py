@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-COLOURS = ("#d1495b", "#00798c", "#edae49", "#30638e", "#5f0f40")
+COLOURS = ("#d1495b", "#00798c", "#edae49", "#30638e", "#5f0f40", "#6a994e")
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 1000, 560, 80, 40, 160, 50
 
 
@@ -43,7 +43,7 @@ def draw(series: dict[str, list[tuple[float, float]]], title: str) -> Image.Imag
             anchor="ma",
             fill="#444444",
         )
-    for colour, (name, line) in zip(COLOURS, series.items(), strict=False):
+    for colour, (name, line) in zip(COLOURS[: len(series)], series.items(), strict=True):
         pen.line([place(x, y) for x, y in line], fill=colour, width=2 * scale, joint="curve")
         end = place(*line[-1])
         pen.text((end[0] + 8 * scale, end[1]), name, font=font, anchor="lm", fill=colour)
@@ -63,6 +63,10 @@ def main() -> None:
     missing = [name for name, line in series.items() if not line]
     if missing:
         parser.error(f"{args.log} holds no {', '.join(missing)}")
+    if len(series) > len(COLOURS):
+        parser.error(
+            f"{len(series)} curves in one picture are more than the {len(COLOURS)} that can be told apart"
+        )
     draw(series, args.title or args.log.name).save(args.output)
 
 
