@@ -34,7 +34,7 @@ EXPORT_SECONDS = 300
 TRANSIT_SECONDS = 300
 """How long an upload that nobody opened stays, and the server's own copies of exported files."""
 EXAMPLE_FOLDER = Path(__file__).resolve().parent.parent / "docs" / "pictures"
-EXAMPLES = ("poster.png", "stickers.png", "photo.jpg")
+EXAMPLES = ("poster.png", "stickers.png", "photo.jpg", "party.zip")
 
 
 class Studio(Runs):
@@ -173,8 +173,7 @@ class Studio(Runs):
 
     def _created(self, visitor: str, state: State, name: str) -> dict[str, Any]:
         """A new document, with the visitor's list of them and a sentence where an old one gave way."""
-        job = self.worker.current(visitor)
-        record = self.store.create(visitor, state, name, keep=None if job is None else job.document)
+        record = self.store.create(visitor, state, name)
         return {
             **view(record),
             "documents": self._documents(visitor),

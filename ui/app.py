@@ -131,7 +131,8 @@ def tidy_often(studio: Studio, stop: threading.Event, seconds: float = TIDY_SECO
 
 def _warm_up(studio: Studio) -> None:
     """Loads what the first visitor would wait for: the libraries, not the model."""
-    studio.session("warm-up")
+    for example in studio.session("warm-up")["examples"]:
+        studio.example_picture(example)
     from ..pipelines import image_to_layers, text_to_layers  # noqa: F401
 
 

@@ -212,28 +212,38 @@ class Record:
 class Store:
     """All documents of all visitors."""
 
-    def __init__(self, settings: StudioSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: StudioSettings,
+        clock: Callable[[], float] = time.time,
+        in_use: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
+        """``in_use``: ids of the documents that must not give way to new ones, since runs work on them or wait to."""
         self._settings = settings
         self._clock = clock
+        self._in_use = in_use
         self._owned = settings.store is None
         self.root = Path(settings.store or tempfile.mkdtemp(prefix="acetate-studio-")).resolve()
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
 
-    def create(
-        self, owner: str, state: State, name: str, *, keep: str | None = None, made: bool = False
-    ) -> Record:
-        """A new document of ``owner``. The oldest of this visitor gives way when there are too many, but not ``keep``."""
-        settings = self._settings
+    def create(self, owner: str, state: State, name: str, *, made: bool = False) -> Record:
+        """A new document of ``owner``. The oldest of this visitor gives way when there are too many, the oldest of all when
+        there are too many of all. Raises InputError where every one of those is in use."""
+        settings, kept = self._settings, self._in_use()
         with self._lock:
-            mine = sorted(self.owned_by(owner), key=lambda record: record.touched)
-            free = [record for record in mine if record.id != keep]
-            gone = free[: max(0, len(mine) + 1 - settings.max_per_visitor)]
+            free = [record for record in self._records.values() if record.id not in kept]
+            free.sort(key=lambda record: record.touched)
+            mine = [record for record in free if record.owner == owner]
+            gone = mine[: max(0, len(self.owned_by(owner)) + 1 - settings.max_per_visitor)]
+            if len(self._records) - len(gone) >= settings.max_documents:
+                if not free:
+                    raise InputError(
+                        "The studio is full, and runs need all it holds: try again in a few minutes."
+                    )
+                gone.append(free[0])
             for record in gone:
                 self._drop(record)
-            if len(self._records) >= settings.max_documents:
-                gone.append(min(self._records.values(), key=lambda record: record.touched))
-                self._drop(gone[-1])
             record = Record(
                 id=secrets.token_urlsafe(18),
                 owner=owner,

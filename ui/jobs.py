@@ -107,6 +107,13 @@ class Worker:
         with self._changed:
             return {owner for owner, job in self._last.items() if not job.finished}
 
+    def documents(self) -> set[str]:
+        """Documents that jobs work on or wait to work on."""
+        with self._changed:
+            return {
+                job.document for job in self._last.values() if job.document is not None and not job.finished
+            }
+
     def find(self, owner: str, job: object) -> Job:
         """The visitor's last job by its id; InputError for any other."""
         found = self._last.get(owner)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from ..layers.composite import flatten_array, to_depth
+from ..layers.io import open_document
 from .jobs import Job
 
 if TYPE_CHECKING:
@@ -50,10 +52,13 @@ def data_url(picture: Image.Image, side: int = PREVIEW_SIDE) -> str:
 
 @functools.cache
 def small_picture(path: Path, side: int = PREVIEW_SIDE) -> bytes:
-    """A JPEG, at most ``side`` pixels a side, of one of the studio's own files; made once."""
-    with Image.open(path) as picture:
-        picture.draft("RGB", (2 * side, 2 * side))
-        small = picture.convert("RGB")
+    """A JPEG, at most ``side`` pixels a side, of one of the studio's own pictures or documents; made once."""
+    if path.suffix == ".zip":
+        small = Image.fromarray(to_depth(flatten_array(open_document(path)), 8)).convert("RGB")
+    else:
+        with Image.open(path) as picture:
+            picture.draft("RGB", (2 * side, 2 * side))
+            small = picture.convert("RGB")
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=86)

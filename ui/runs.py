@@ -25,8 +25,8 @@ class Runs:
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
-        self.store = Store(settings)
         self.worker = Worker(settings.max_waiting)
+        self.store = Store(settings, in_use=self.worker.documents)
 
     def decompose(
         self,

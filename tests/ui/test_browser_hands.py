@@ -32,6 +32,10 @@ SLOW = """() => { const plain = window.fetch; window.waiting = [];
   }; }"""
 LET_GO = "() => { window.waiting.splice(0).forEach((go) => go()); return acetate.pending }"
 
+# Where the frame of the selection begins, in pixels of the document.
+FRAME = """() => { const frame = document.querySelector('svg.overlay .selection rect.frame');
+  return acetate.stage.toDocument(+frame.getAttribute('x'), +frame.getAttribute('y')).map(Math.round); }"""
+
 
 def answers(page: Any) -> None:
     """Let every edit that waits through, and those behind it."""
@@ -108,6 +112,10 @@ def test_an_answer_does_not_end_a_drag(visitor: Callable[..., Any], served: Serv
     page.wait_for_function("acetate.stage.motion?.last[1] === 50")
     answers(page)
     page.evaluate("acetate.stage.settled")
+    corner = page.evaluate(FRAME)  # the frame stays with what is dragged, in whatever zoom
+    assert corner == [20, 50], corner
+    page.evaluate("acetate.stage.zoomBy(1)")
+    assert page.evaluate(FRAME) == [20, 50]
     shown = pixels_from(page.evaluate(CANVAS), 100, 120)
     assert tuple(shown[60, 30, :3]) == COLOURS["Red"] and tuple(shown[15, 15, :3]) == COLOURS["Ground"]
     assert tuple(shown[15, 75, :3]) == COLOURS["Ground"]  # Blue is hidden

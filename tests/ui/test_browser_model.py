@@ -78,9 +78,17 @@ def test_layers_that_fit_the_others(visitor: Callable[..., Any], served: Served,
     act(page, page.get_by_role("button", name="Fill behind"))
     assert names(page) == ["a red fish", "Background", "poster"]
     page.select_option("select[name=where]", "bottom")
-    page.get_by_role("button", name="Remove box 1").click()
+    box = page.get_by_label("Place of box 1")
+    assert not box.is_visible() and page.locator(".overlay .region").count() == 0  # a background has no box
     page.get_by_label("Prompt: the layer").fill("the sky")
     run(page)
+    page.keyboard.press("Escape")
+    page.locator(".viewport").focus()
+    page.keyboard.press("b")
+    drag(page, (10, 10), (60, 50))
+    assert "takes the whole canvas" in page.locator(".toast").last.text_content()
+    page.select_option("select[name=where]", "top")
+    assert box.input_value() == "10, 10, 60, 50"
     assert names(page) == ["a red fish", "Background", "poster", "the sky"]
     doc = document(page, served)
     assert isinstance(doc.find("the sky"), Layer) and doc.find("the sky").box == doc.box  # type: ignore[union-attr]

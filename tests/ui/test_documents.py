@@ -105,6 +105,28 @@ def test_the_number_of_documents_is_bounded(store: Store, clock: Clock) -> None:
     assert len(store._records) == 5
 
 
+def test_what_a_run_works_on_does_not_give_way(tmp_path: Path, clock: Clock) -> None:
+    """Neither to another document of the same visitor nor to those of all others; and nobody hangs on a full studio."""
+    busy: set[str] = set()
+    settings = StudioSettings(store=tmp_path, max_per_visitor=2, max_documents=3)
+    store = Store(settings, clock, in_use=lambda: busy)
+    first = store.create("anna", State(doc=small()), "first")
+    busy.add(first.id)
+    for number in range(3):
+        clock.now += 1
+        store.create("anna", State(doc=small()), f"{number}")
+    assert [record.name for record in store.owned_by("anna")] == ["2", "first"]
+    for number in range(4):
+        clock.now += 1
+        record = store.create(f"visitor {number}", State(doc=small()), "x")
+    assert store.get("anna", first.id) is first and len(store._records) == 3
+    busy.update(store._records)
+    with pytest.raises(InputError, match="full.*try again"):
+        store.create("zoe", State(doc=small()), "x")
+    busy.remove(record.id)
+    assert store.create("zoe", State(doc=small()), "x").displaced == ()
+
+
 def test_after_its_time_nothing_is_left(store: Store, clock: Clock, tmp_path: Path) -> None:
     record = store.create("anna", State(doc=small()), "One")
     store.save_all()

@@ -8,6 +8,8 @@ import { find } from "./tree.js";
 const SVG = "http://www.w3.org/2000/svg";
 const CORNERS = [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0.5, 1], [0, 1], [0, 0.5]];
 const NUDGE_MS = 350;
+// What a gesture shows of the frame and the boxes before the document has it.
+const AT_REST = { dx: 0, dy: 0, change: null, fresh: null };
 
 export class Gestures {
   constructor(app) {
@@ -16,6 +18,7 @@ export class Gestures {
     this.viewport = app.stage.viewport;
     this.overlay = this.viewport.querySelector("svg.overlay");
     this.nudged = null;
+    this.held = AT_REST;
     this.stage.onView = () => this.draw();
     this.viewport.addEventListener("pointerdown", (event) => this.down(event));
     this.viewport.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
@@ -94,6 +97,7 @@ export class Gestures {
         run();
       }
       this.stage.letGo();
+      this.hold(AT_REST);
       done(moved && next.type !== "pointercancel");
     };
     this.viewport.setPointerCapture(event.pointerId);
@@ -114,7 +118,7 @@ export class Gestures {
       dy = Math.round(ty / this.stage.zoom);
       if (this.shift) [dx, dy] = Math.abs(dx) > Math.abs(dy) ? [dx, 0] : [0, dy];
       this.stage.moveBy(dx, dy);
-      this.draw(dx, dy);
+      this.hold({ dx, dy });
     }, (moved) => {
       if (this.stage.motion && moved && (dx || dy)) this.app.moveNodes(ids, dx, dy);
       else this.stage.end();
@@ -134,7 +138,7 @@ export class Gestures {
     this.nudged.dx += dx;
     this.nudged.dy += dy;
     this.stage.moveBy(this.nudged.dx, this.nudged.dy);
-    this.draw(this.nudged.dx, this.nudged.dy);
+    this.hold({ dx: this.nudged.dx, dy: this.nudged.dy });
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.flush(), NUDGE_MS);
   }
@@ -145,6 +149,7 @@ export class Gestures {
     this.nudged = null;
     if (!nudged) return;
     this.stage.letGo();
+    this.hold(AT_REST);
     if (nudged.dx || nudged.dy) this.app.moveNodes(nudged.ids, nudged.dx, nudged.dy);
     else this.stage.end();
   }
@@ -167,7 +172,7 @@ export class Gestures {
         if (hx !== 0.5 && hy !== 0.5 && !this.shift) fx = fy = Math.max(fx, fy);
       }
       stage.transformBy(fx, fy, degrees);
-      this.draw(0, 0, [fx, fy, degrees]);
+      this.hold({ change: [fx, fy, degrees] });
     }, (moved) => {
       moved &&= Boolean(stage.motion);
       if (moved && handle === "rotate" && degrees) this.app.edit([`rotate:${id},${degrees}`]);
@@ -190,7 +195,7 @@ export class Gestures {
         const to = clamp(stage.toDocument(x, y));
         box = [Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.max(from[0], to[0]), Math.max(from[1], to[1])];
       }
-      this.draw(0, 0, null, box);
+      this.hold({ fresh: box });
     }, (moved) => {
       if (moved && box && box[2] - box[0] >= 4 && box[3] - box[1] >= 4) app.addRegion(box);
       else app.changed("regions");
@@ -198,9 +203,14 @@ export class Gestures {
     });
   }
 
+  hold(shown) {
+    this.held = { ...AT_REST, ...shown };
+    this.draw();
+  }
+
   // The frame and handles of the selection, and the boxes of regions, in pixels of the viewport.
-  draw(dx = 0, dy = 0, change = null, fresh = null) {
-    const { app, stage } = this, parts = [];
+  draw() {
+    const { app, stage } = this, { dx, dy, change, fresh } = this.held, parts = [];
     if (stage.size && app.view && app.tool === "move" && !app.comparing) {
       let box = null;
       for (const id of app.selection) {
@@ -210,7 +220,7 @@ export class Gestures {
       }
       if (box) parts.push(...this.frame(box, dx, dy, change, app.selection.size === 1 && free(app.view, app.selection).size === 1));
     }
-    if (stage.size && app.regionsShown()) {
+    if (stage.size && app.tasks.boxed) {
       app.regions.forEach((region, index) => region.box && parts.push(...this.box(region.box, index)));
       if (fresh) parts.push(...this.box(fresh, app.regions.length));
     }

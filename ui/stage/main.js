@@ -268,13 +268,10 @@ class App {
     this.boxes[this.tasks.tab] = list;
   }
 
-  regionsShown() {
-    return this.tasks.task !== "decompose" && this.tasks.task !== "result";
-  }
-
   addRegion(box) {
     if (this.tasks.task === "decompose") this.tasks.choose(this.view ? "add" : "generate");
     if (this.tasks.task === "result") this.tasks.choose("generate");
+    if (!this.tasks.boxed) return this.toast("A background takes the whole canvas: choose another place to give it a box.");
     const fresh = { box, prompt: "" };
     this.regions = this.tasks.tab === "generate" ? [...this.regions, fresh] : [fresh];
     this.tasks.fit();

@@ -91,6 +91,7 @@ export class Tasks {
     elements.auto.addEventListener("change", () => this.render());
     elements.model.addEventListener("change", () => this.model());
     for (const name of ["width", "height"]) elements[name].addEventListener("change", () => app.showArtboard());
+    elements.where.addEventListener("change", () => app.changed("regions"));
     this.tab = "decompose";
     this.made = null;
     this.model();
@@ -99,6 +100,11 @@ export class Tasks {
   // What the page is about: after "Text to layers" its result is shown, and the form stays to make another.
   get task() {
     return this.tab === "generate" && this.made && this.made === this.app.view?.id ? "result" : this.tab;
+  }
+
+  // Whether boxes say anything: a background takes the whole canvas.
+  get boxed() {
+    return !["decompose", "result"].includes(this.task) && !(this.tab === "add" && this.form.elements.where.value === "bottom");
   }
 
   // Another document: boxes belong to the one they were drawn on, or to the empty canvas.
@@ -179,6 +185,7 @@ export class Tasks {
       tab.tabIndex = on ? 0 : -1;
     }
     for (const element of this.pane.querySelectorAll("[class*='for-']")) element.hidden = !element.classList.contains(`for-${task}`);
+    this.pane.querySelector(".regions").hidden = !this.boxed && task !== "generate";
     this.pane.querySelector(".lead").textContent = LEADS[task];
     this.pane.querySelector(".prompt-label").textContent = PROMPTS[task] ?? "";
     const [legend, hint] = BOXES[task] ?? ["", ""];
@@ -278,7 +285,7 @@ export class Tasks {
       return "The prompt is empty: say in words what the layer shows.";
     }
     const place = { top: "above", bottom: "below" }[where] ?? where;
-    app.run("complete", [app.view.id, prompt || null, layer, place, app.regions[0]?.box ?? null, elements.scene.value.trim() || null, ...this.settings()]);
+    app.run("complete", [app.view.id, prompt || null, layer, place, this.boxed ? app.regions[0]?.box ?? null : null, elements.scene.value.trim() || null, ...this.settings()]);
   }
 
   lift(app, elements) {
