@@ -215,16 +215,16 @@ class Group:
 Node = Layer | Group
 
 
-def _unique_ids(nodes: tuple[Node, ...], seen: set[str]) -> tuple[Node, ...]:
+def _unique_ids(nodes: tuple[Node, ...], seen: dict[str, int]) -> tuple[Node, ...]:
     """The nodes with a fresh id for every one whose id came before; the same objects where nothing
-    clashed."""
+    clashed. ``seen``: every id so far, and how many fresh ones were made of it."""
     result: list[Node] = []
     for node in nodes:
-        serial, fresh = 0, node.id
+        fresh = node.id
         while fresh in seen:
-            serial += 1
-            fresh = _hash_id(node.id, serial)
-        seen.add(fresh)
+            seen[node.id] += 1
+            fresh = _hash_id(node.id, seen[node.id])
+        seen[fresh] = 0
         changes: dict[str, Any] = {} if fresh == node.id else {"id": fresh}
         if isinstance(node, Group):
             children = _unique_ids(node.layers, seen)
@@ -267,7 +267,7 @@ class LayeredImage:
             json.dumps(self.metadata)
         except (TypeError, ValueError) as error:
             raise InputError(f"The metadata of a document must be storable as JSON: {error}.") from None
-        object.__setattr__(self, "layers", _unique_ids(tuple(self.layers), set()))
+        object.__setattr__(self, "layers", _unique_ids(tuple(self.layers), {}))
 
     @property
     def box(self) -> Box:
