@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..layers.document import LayeredImage
 from ..layers.io import open_document
 from ..layers.io.picture import read_picture
+from ..models.registry import resolve
 from ..report import write_report
 from .create_verbs import REGION
 from .output import check_output, check_place, not_taken_over, save
@@ -61,6 +62,7 @@ def generate(arguments: argparse.Namespace) -> int:
         boxes=[box for _, box in described],
         size=size,
         transparency=arguments.transparency,
+        words=True,
     )
 
 
@@ -81,6 +83,7 @@ def complete(arguments: argparse.Namespace) -> int:
         prompt=arguments.prompt,
         box=box,
         scene=arguments.scene,
+        words=arguments.prompt is not None,
     )
 
 
@@ -166,9 +169,16 @@ def _check_report(arguments: argparse.Namespace, *sources: str | None) -> None:
 
 
 def _made(
-    arguments: argparse.Namespace, run: Callable[..., LayeredImage], *given: Any, **settings: Any
+    arguments: argparse.Namespace,
+    run: Callable[..., LayeredImage],
+    *given: Any,
+    words: bool = False,
+    **settings: Any,
 ) -> int:
-    """Runs ``run`` with the bar and what all such commands take, writes what it returns and says so; the exit status."""
+    """Runs ``run`` with the bar and what all such commands take, writes what it returns and says so; the exit status.
+
+    ``words``: they lead, so that what the model does not do with them is said too.
+    """
     began = time.perf_counter()
     with _told_plans(arguments.quiet), make_progress(arguments.quiet) as progress:
         document = run(
@@ -185,7 +195,11 @@ def _made(
             on_progress=progress,
         )
         note = _write(document, arguments, progress)
-    return _announce(document, arguments, time.perf_counter() - began, note)
+    status = _announce(document, arguments, time.perf_counter() - began, note)
+    caveat = resolve(arguments.model).caveat if words else ""
+    if caveat:
+        print(f"acetate: {caveat}", file=sys.stderr)
+    return status
 
 
 @contextmanager

@@ -39,6 +39,7 @@ def _list(as_json: bool) -> int:
             "licence": entry.licence,
             "summary": entry.summary,
             "tasks": list(entry.tasks),
+            "caveat": entry.caveat,
             "backbone": entry.backbone,
             "files": list(entry.files),
             "gigabytes": entry.gigabytes,
@@ -57,6 +58,8 @@ def _list(as_json: bool) -> int:
         size = "" if row["gigabytes"] is None else f"; {row['gigabytes']:g} GB"
         print(f"{'':<{width}}  {', '.join(row['tasks'])}; {row['backbone']}{size}; {row['where']}")
         print(f"{'':<{width}}  {_smallest(row['smallest_memory'])}")
+        if row["caveat"]:
+            print(f"{'':<{width}}  {row['caveat']}")
     print(
         "Any folder of one of these layouts is a model too: --model PATH. How one fits: acetate models MODEL."
     )

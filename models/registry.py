@@ -31,6 +31,8 @@ class ModelEntry:
     summary: str = ""
     tasks: tuple[str, ...] = ()
     """The commands it was trained for; others run and mean little."""
+    caveat: str = ""
+    """What nobody should expect of it where words lead, as a sentence."""
     backbone: str = QWEN.transformer
     """diffusers' class of its transformer."""
     gigabytes: float | None = None
@@ -90,6 +92,7 @@ MODELS: dict[str, ModelEntry] = {
         licence="Apache-2.0",
         summary="the embedded model: stickers, posters and simple scenes; no download, no GPU",
         tasks=("decompose", "generate"),
+        caveat="The embedded model does not follow prompts yet: from words it makes shapes and colours of its own.",
         gigabytes=0.04,
     ),
     "Qwen/Qwen-Image-Layered": ModelEntry(

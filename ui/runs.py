@@ -174,15 +174,17 @@ class Runs:
             "steps": 20,
             "max_layers": 20,
             "resolution": 640,
+            "caveat": "",
             "error": None,
         }
         try:
             whole = self.settings.transformer is None
-            _, stored = stored_settings(self.settings.choices[name], transformer=whole)
+            entry, stored = stored_settings(self.settings.choices[name], transformer=whole)
         except InputError as error:
             return {**facts, "error": str(error)}
         return {
             **facts,
+            "caveat": entry.caveat,
             "steps": stored.get("default_steps", facts["steps"]),
             "max_layers": stored.get("max_layers", facts["max_layers"]),
             "resolution": stored.get("default_resolution", facts["resolution"]),

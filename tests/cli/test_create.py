@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from acetate.layers.document import LayeredImage
+from acetate.models.registry import MODELS
 
 from .conftest import Run
 
@@ -97,6 +99,20 @@ def test_generate_places_layers_in_their_boxes(run: Run, tiny_checkpoint: Path, 
     assert circle.box == (8, 8, 40, 40) and circle.provenance.prompt == "a red circle"
     assert document.metadata["arguments"]["boxes"] == [[8, 8, 40, 40], None]
     assert "recomposition" not in outcome.out
+
+
+def test_what_the_embedded_model_does_not_do_with_words_is_said(
+    run: Run, picture: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tiny", dataclasses.replace(MODELS["tiny"], path=tiny_checkpoint))
+    out = tmp_path / "out.zip"
+    told = "does not follow prompts"
+    assert told in run("models").out and told in run("generate", "a sky", "-n", "2", "-o", out).complaint
+    for number, words in enumerate(([], ["--prompt", "a fish"])):
+        outcome = run("complete", out, *words, "--add", "above", "-o", tmp_path / f"{number}.zip")
+        assert outcome.status == 0 and (told in outcome.err) == bool(words), outcome.err
+    assert told not in run("decompose", picture, "-n", "2", "-o", out).err
+    assert told not in run("generate", "a sky", "-n", "2", "--model", tiny_checkpoint, "-o", out).err
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

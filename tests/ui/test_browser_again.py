@@ -46,6 +46,15 @@ def test_text_to_layers_again(visitor: Callable[..., Any]) -> None:
     assert page.get_by_role("tab", name="Text to layers").get_attribute("aria-selected") == "true"
 
 
+def test_what_a_model_does_not_do_with_words_is_said_where_words_lead(visitor: Callable[..., Any]) -> None:
+    page = visitor()
+    page.evaluate("acetate.session.models[0].caveat = 'It does not follow prompts.'; acetate.tasks.model()")
+    told = page.get_by_text("It does not follow prompts.")
+    for task, shown in (("Image to layers", False), ("Text to layers", True), ("Add or replace", True)):
+        page.get_by_role("tab", name=task).click()
+        assert told.is_visible() == shown, task
+
+
 def test_no_more_boxes_than_the_model_makes_layers(visitor: Callable[..., Any]) -> None:
     page = visitor()
     page.get_by_role("tab", name="Text to layers").click()

@@ -32,6 +32,7 @@ const form = `
     <option value="picture">the whole picture</option><option value="layer">the selected layer</option></select></label>
   <label class="field"><span>Model</span><select name="model"></select></label>
   <p class="problem" hidden></p>
+  <p class="hint caveat for-generate for-add"></p>
   <label class="field"><span>Quality</span><select name="quality">
     <option value="draft">Draft, fastest</option><option value="standard" selected>Standard</option>
     <option value="fine">Fine, slowest</option></select></label>
@@ -130,6 +131,7 @@ export class Tasks {
     const problem = this.pane.querySelector(".problem");
     problem.hidden = !facts.error;
     problem.textContent = facts.error ?? "";
+    this.pane.querySelector(".caveat").textContent = facts.caveat;
     elements["layers-range"].max = Math.min(12, facts.max_layers);
     elements.layers.max = facts.max_layers;
     elements.width.value ||= facts.resolution;
