@@ -35,6 +35,8 @@ class State:
 
     doc: LayeredImage
     source: np.ndarray | None = None
+    reported: bool = False
+    """As a run left it: what its report says of the layers still holds."""
     label: str = ""
     """What led here, in words for the undo button."""
 

@@ -36,7 +36,7 @@ def take_apart(
         picture = flat_picture(before.doc)
         doc = decompose(picture, layers or "auto", **settings, **told(job, shown))
         job.check()
-        after = State(doc=doc, source=to_depth(picture.pixels, 8), label="Image to layers")
+        after = State(doc=doc, source=to_depth(picture.pixels, 8), label="Image to layers", reported=True)
         job.note = record.commit_result(after, version, before)
         return record.id
 

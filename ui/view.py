@@ -73,7 +73,7 @@ def view(record: Record) -> dict[str, Any]:
             "undo": record.undo_label,
             "redo": record.redo_label,
             "source": None if state.source is None else _pixels(state.source, (0, 0)),
-            "facts": _facts(doc),
+            "facts": {**_facts(doc), "fresh": state.reported},
             "memory": {
                 "document_mib": round(record.memory() / 2**20, 1),
                 "peak_mib": peak_memory_mib()["host"],

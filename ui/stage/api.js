@@ -18,10 +18,12 @@ const reach = (...args) => fetch(...args).catch(() => {
 
 // Calls onMessage for every state a run goes through; resolves with the last answer.
 export async function stream(name, args, onMessage = () => {}) {
+  const body = JSON.stringify({ data: args });
   const start = await reach(`${root}gradio_api/call/${name}`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ data: args }),
+    body,
+    keepalive: body.length < 30_000,  // the last edit arrives although the page is left
   });
   if (start.status === 401) location.reload();
   const { event_id: id } = await start.json().catch(() => ({}));

@@ -76,6 +76,8 @@ export function keys(app) {
       else act(name);
       return;
     }
+    if (event.key === "Escape" && app.gestures.cancel()) return void event.preventDefault();
+    if (event.key === "Escape" && writing && !choosing) return void event.target.blur();
     if (event.key === "Escape" && app.job) return void act("cancel");
     if (writing || event.altKey || event.ctrlKey || event.metaKey) return;
     const far = event.shiftKey ? 10 : 1, node = app.selected();
@@ -99,6 +101,7 @@ export function keys(app) {
     if (event.key === " ") hold(false);
   });
   window.addEventListener("blur", () => hold(false));
+  window.addEventListener("pagehide", () => app.gestures.flush());
 
   // A list that was used with the pointer lets go of the keyboard: letters would choose from it.
   let pointer = true;

@@ -1,6 +1,7 @@
 // The studio in the browser: holds the document's view and the selection, sends edits, follows runs.
 import * as api from "./api.js";
 import { free, movable, placeInside, placeOutside, placed, reordered, stepped } from "./arrange.js";
+import { Boxes } from "./boxes.js";
 import { Documents } from "./documents.js";
 import { Gestures } from "./gestures.js";
 import { keys } from "./keys.js";
@@ -34,7 +35,7 @@ class App {
     this.view = null;
     this.selection = new Set();
     this.solo = new Set();
-    this.boxes = {};
+    this.boxes = new Boxes(this);
     this.tool = "move";
     this.job = null;
     this.pending = 0;
@@ -81,7 +82,7 @@ class App {
       this.solo.clear();
       this.stage.clear();
     } else this.selectAdded(view);
-    this.view = view;
+    this.view = this.served = view;
     if (other) {
       sessionStorage.setItem("acetate-document", view.id);
       this.tasks.opened();
@@ -108,6 +109,7 @@ class App {
   }
 
   // Ask the server in order; only the last answer of several is shown, so that nothing flickers back.
+  // Where the server cannot be reached the page goes back to what it had last: nothing may look done that is not.
   request(name, ...args) {
     this.pending++;
     this.status.last = "";
@@ -121,6 +123,7 @@ class App {
         if (this.view) {
           await api.call("document", this.view.id).then((view) => this.setView(view)).catch(async (again) => {
             if (again.message !== error.message) this.toast(again.message);
+            if (again instanceof api.Silent) await this.takeBack();
             await this.documents.refresh();
           });
         }
@@ -130,6 +133,13 @@ class App {
       }
     });
     return this.queue;
+  }
+
+  async takeBack() {
+    if (this.served?.id !== this.view?.id) return;
+    await this.setView(this.served);
+    this.status.last = "Not changed: the server does not answer";
+    this.status.render();
   }
 
   // Change the shown document at once; the server is told by the caller.
@@ -215,14 +225,17 @@ class App {
     this.changed("document");
   }
 
+  // On the empty canvas it is the boxes that change, not the document behind it.
   undo() {
     this.gestures.flush();
-    if (this.view) this.request("undo", this.view.id);
+    if (this.tasks.task === "generate") this.boxes.undo();
+    else if (this.view) this.request("undo", this.view.id);
   }
 
   redo() {
     this.gestures.flush();
-    if (this.view) this.request("redo", this.view.id);
+    if (this.tasks.task === "generate") this.boxes.redo();
+    else if (this.view) this.request("redo", this.view.id);
   }
 
   selected() {
@@ -259,23 +272,16 @@ class App {
 
   // -- regions
 
-  // Each task has its own.
   get regions() {
-    return this.boxes[this.tasks?.tab] ?? [];
-  }
-
-  set regions(list) {
-    this.boxes[this.tasks.tab] = list;
+    return this.boxes.list;
   }
 
   addRegion(box) {
     if (this.tasks.task === "decompose") this.tasks.choose(this.view ? "add" : "generate");
     if (this.tasks.task === "result") this.tasks.choose("generate");
     if (!this.tasks.boxed) return this.toast("A background takes the whole canvas: choose another place to give it a box.");
-    const fresh = { box, prompt: "" };
-    this.regions = this.tasks.tab === "generate" ? [...this.regions, fresh] : [fresh];
-    this.tasks.fit();
-    this.changed("regions");
+    const fresh = { box, prompt: "" }, several = this.tasks.tab === "generate";
+    this.boxes.change(() => { this.boxes.list = several ? [...this.regions, fresh] : [fresh]; });
     this.root.querySelector(`.regions li[data-index="${this.regions.length - 1}"] input:not([hidden])`)?.focus();
   }
 
@@ -287,6 +293,7 @@ class App {
 
   setTool(tool) {
     if (tool === "region" && this.tasks.task === "result") return this.tasks.choose("generate");
+    if (tool === "region" && this.comparing) this.compare(false);  // its slider lies over the picture
     this.tool = tool;
     for (const name of ["move", "region"]) {
       this.root.querySelector(`[data-action="tool-${name}"]`).setAttribute("aria-checked", name === tool);
@@ -297,9 +304,7 @@ class App {
 
   // An empty canvas of the asked size, to draw boxes on before there is a picture.
   showArtboard() {
-    const [width, height] = this.tasks.size;
     this.tasks.made = null;
-    this.regions = this.regions.filter(({ box }) => !box || (box[2] <= width && box[3] <= height));
     this.changed("document");
   }
 
@@ -334,6 +339,7 @@ class App {
 
   compare(on) {
     const { root, stage } = this;
+    if (on && this.tool === "region") this.setTool("move");
     this.comparing = on;
     for (const element of root.querySelectorAll(".split, .side")) element.hidden = !on;
     root.querySelector('[data-action="compare"]').setAttribute("aria-pressed", on);
@@ -347,7 +353,8 @@ class App {
     if (!this.comparing || !stage.size) return;
     const [x0, y0] = stage.toViewport(0, 0), [x1, y1] = stage.toViewport(...stage.size);
     const share = split.value / 1000;
-    Object.assign(split.style, { left: `${x0}px`, width: `${x1 - x0}px`, top: `${y0}px`, height: `${y1 - y0}px` });
+    // Half a knob wider on each side: its middle is where the pictures meet.
+    Object.assign(split.style, { left: `${x0 - 13}px`, width: `${x1 - x0 + 26}px`, top: `${y0}px`, height: `${y1 - y0}px` });
     split.style.setProperty("--at", share);
     stage.before.style.clipPath = `inset(0 ${(1 - share) * 100}% 0 0)`;
   }

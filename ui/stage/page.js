@@ -2,7 +2,7 @@
 import { button, icon, worded } from "./icons.js";
 
 export const SHORTCUTS = {
-  Tools: [["Move and select", "V"], ["Draw boxes", "B"], ["Run", "Ctrl Enter"], ["Cancel the run", "Esc"], ["This sheet", "?"]],
+  Tools: [["Move and select", "V"], ["Draw boxes", "B"], ["Run", "Ctrl Enter"], ["Break off a drag or a run", "Esc"], ["This sheet", "?"]],
   View: [["Fit, 100 %", "F | 1"], ["Zoom", "+ | − | Ctrl wheel"], ["Pan", "wheel | Space drag"], ["Before and after", "C"]],
   Select: [
     ["Next, previous row", "↑ | ↓"], ["Several", "Ctrl click | Shift click"], ["Several, by keys", "Shift ↑ ↓ | Ctrl Space"],

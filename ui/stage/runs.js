@@ -80,6 +80,10 @@ export class Runs {
     if (!app.job) return;
     app.job = { ...app.job, stopping: true };
     app.changed("job");
-    api.cancel().catch((error) => app.toast(error.message));
+    api.cancel().catch((error) => {
+      app.toast(error.message);
+      if (app.job) app.job = { ...app.job, stopping: false };
+      app.changed("job");
+    });
   }
 }

@@ -2,6 +2,7 @@
 // Knows canvases and the compositor; what is selected and what a gesture means is told from outside.
 import { Compositor, bounds, intersect, runs, unite } from "./composite.js";
 import { CANVAS_MODES } from "./blend.js";
+import { hit } from "./hit.js";
 import { mapped, moved, signatures, soloed, walk } from "./tree.js";
 
 const TILE = 256, SLICE_MS = 14, MOST_PARTS = 9, MOST_PIXELS = 64e6, MIN_ZOOM = 1 / 64, MAX_ZOOM = 64;
@@ -330,20 +331,9 @@ export class Stage {
     return [x * this.zoom + this.origin[0], y * this.zoom + this.origin[1]];
   }
 
-  // The topmost layer with something at a point of the document; what is hidden or locked is passed over, groups whole.
-  hit(x, y, nodes = this.nodes) {
-    for (const node of [...nodes].reverse()) {
-      if (!node.visible || node.locked) continue;
-      const found = node.kind === "group" ? this.hit(x, y, node.layers) : this.covers(node.pixels, x, y) ? node.id : null;
-      if (found) return found;
-    }
-    return null;
-  }
-
-  covers(pixels, x, y) {
-    const px = Math.floor(x) - pixels.x, py = Math.floor(y) - pixels.y, bytes = this.compositor.lookup(pixels.digest);
-    if (!bytes || px < 0 || py < 0 || px >= pixels.width || py >= pixels.height) return false;
-    return bytes[(py * pixels.width + px) * 4 + 3] > 12;
+  // The topmost layer that shows something at a point of the document.
+  hit(x, y) {
+    return hit(this.nodes, x, y, this.compositor.lookup);
   }
 }
 

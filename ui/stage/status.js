@@ -73,32 +73,42 @@ export class Status {
     this.run(job);
     const artboard = app.tasks.task === "generate";
     this.live(job && (job.over ? job.over === view?.id && !artboard : artboard || !view) ? job.preview : []);
-    this.at('[data-action="undo"]').disabled = !view?.undo;
-    this.at('[data-action="redo"]').disabled = !view?.redo;
-    this.at('[data-action="undo"]').title = view?.undo ? `Undo: ${view.undo}` : "Undo";
-    this.at('[data-action="redo"]').title = view?.redo ? `Redo: ${view.redo}` : "Redo";
+    const { undone, redone } = app.boxes, boxes = (steps) => (steps.length ? "Boxes" : null);
+    this.step("undo", "Undo", artboard ? boxes(undone) : view?.undo);
+    this.step("redo", "Redo", artboard ? boxes(redone) : view?.redo);
     this.at('[data-action="close"]').hidden = !view;
     this.at(".zoom").hidden = !app.stage.size;
     this.at(".artboard-hint").hidden = !artboard || app.regions.length > 0 || Boolean(job);
     this.at('[data-action="export"]').disabled = !view;
     this.at('[data-action="compare"]').disabled = !view?.source;
-    const facts = view?.facts ?? {};
-    this.at(".seed").textContent = facts.seed === undefined ? "" : `seed ${facts.seed}`;
-    this.at(".size").textContent = view ? `${view.width} × ${view.height} px, ${count(view)} ${count(view) === 1 ? "layer" : "layers"}` : "";
-    this.at(".memory").textContent = view ? `${view.memory.document_mib} MiB here, server peak ${Math.round(view.memory.peak_mib ?? 0)} MiB` : "";
-    this.badge(facts.recomposition);
+    this.facts(artboard ? null : view, artboard ? `${app.tasks.size.join(" × ")} px` : "");
   }
 
-  // How true the model was, said as plainly as how true the result is.
-  badge(found) {
+  step(action, word, what) {
+    const button = this.at(`[data-action="${action}"]`);
+    button.disabled = !what;
+    button.title = what ? `${word}: ${what}` : word;
+  }
+
+  // What is known of the document that is shown; of an empty canvas its size.
+  facts(view, size) {
+    const { seed, recomposition, fresh } = view?.facts ?? {}, layers = view && count(view);
+    this.at(".seed").textContent = seed === undefined ? "" : `seed ${seed}`;
+    this.at(".size").textContent = view ? `${view.width} × ${view.height} px, ${layers} ${layers === 1 ? "layer" : "layers"}` : size;
+    this.at(".memory").textContent = view ? `${view.memory.document_mib} MiB here, server peak ${Math.round(view.memory.peak_mib ?? 0)} MiB` : "";
+    this.badge(recomposition, fresh ? "now" : "when made");
+  }
+
+  // How true the model was, said as plainly as how true the result is, or was before edits.
+  badge(found, when) {
     const badge = this.at(".badge");
     badge.hidden = !found;
     if (!found) return;
     const psnr = found.before.psnr, before = psnr === null ? "exact" : `${psnr.toFixed(1)} dB`;
-    const after = found.after.max === 0 ? "now exact" : `now within ${found.after.max}/255`;
-    badge.textContent = `recomposition before exact solve: ${before}, ${after}`;
+    const after = found.after.max === 0 ? "exact" : `within ${found.after.max}/255`;
+    badge.textContent = `recomposition before exact solve: ${before}, ${when === "now" ? `now ${after}` : `${after} when made`}`;
     badge.className = `badge ${psnr === null || psnr >= 35 ? "good" : psnr >= 25 ? "fair" : "poor"}`;
-    badge.title = `How far the model's layers alone were from the picture: ${before}, at most ${found.before.max}/255. Now: at most ${found.after.max}/255. `
+    badge.title = `How far the model's layers alone were from the picture: ${before}, at most ${found.before.max}/255. After the solve: at most ${found.after.max}/255. `
       + `The solve changed the colour of ${(100 * found.colour_change.share).toFixed(1)} % of the layers' pixels.`;
   }
 

@@ -10,7 +10,7 @@ const IDEAS = ["a red circle on a blue sky", "a yellow star over a green field",
 const form = `
 <div class="tabs" role="tablist" aria-label="Task">${Object.entries(TASKS).map(([key, title]) =>
   `<button type="button" role="tab" data-task="${key}" aria-selected="false" tabindex="-1">${title}</button>`).join("")}</div>
-<form class="fields" role="tabpanel" aria-label="Settings of the task" autocomplete="off">
+<form class="fields" novalidate role="tabpanel" aria-label="Settings of the task" autocomplete="off">
   <p class="lead"></p>
   <label class="field for-generate for-add for-decompose"><span class="prompt-label">Prompt</span>
     <textarea name="prompt" rows="3" maxlength="2000"></textarea></label>
@@ -77,6 +77,13 @@ export class Tasks {
       event.preventDefault();
       this.run();
     });
+    // Enter takes what was typed and stays; it starts nothing.
+    this.form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.ctrlKey || event.metaKey || event.isComposing || !event.target.matches("input")) return;
+      event.preventDefault();
+      event.target.blur();
+      event.target.focus({ preventScroll: true });
+    });
     this.list.addEventListener("input", (event) => {
       if (!event.target.matches(".words")) return;
       app.regions[event.target.closest("li").dataset.index].prompt = event.target.value;
@@ -108,10 +115,10 @@ export class Tasks {
     return !["decompose", "result"].includes(this.task) && !(this.tab === "add" && this.form.elements.where.value === "bottom");
   }
 
-  // Another document: boxes belong to the one they were drawn on, or to the empty canvas.
+  // Another document is shown.
   opened() {
     if (this.task === "generate") this.tab = "decompose";
-    this.app.boxes = { generate: this.app.boxes.generate };
+    this.app.boxes.leave();
   }
 
   get size() {
@@ -164,19 +171,20 @@ export class Tasks {
     if (event.target.closest("[data-idea]")) this.form.elements.prompt.value = event.target.textContent;
     if (event.target.closest("[data-add-layer]")) app.addRegion(null);
     if (!action) return;
-    const index = Number(action.closest("li").dataset.index), [region] = app.regions.splice(index, 1);
-    if (action.dataset.regionAction === "up") app.regions.splice(index + 1, 0, region);
-    this.fit();
-    app.changed("regions");
+    const index = Number(action.closest("li").dataset.index);
+    app.boxes.change(() => {
+      const [region] = app.regions.splice(index, 1);
+      if (action.dataset.regionAction === "up") app.regions.splice(index + 1, 0, region);
+    });
   }
 
   // Numbers typed into a row move its box; nothing typed takes it away.
   placed(input) {
-    const region = this.app.regions[input.closest("li").dataset.index], canvas = this.tab === "generate" ? this.size : this.app.stage.size;
+    const { app } = this, region = app.regions[input.closest("li").dataset.index], canvas = this.tab === "generate" ? this.size : app.stage.size;
     const box = input.value.trim() ? parsedBox(input.value, canvas) : null;
-    if (input.value.trim() && !box) this.app.toast(`A box is four numbers inside ${canvas.join(" × ")}: left, top, right, bottom.`);
-    else region.box = box;
-    this.app.changed("regions");
+    if (input.value.trim() && !box) app.toast(`A box is four numbers inside ${canvas.join(" × ")}: left, top, right, bottom.`);
+    else if (boxText(box) !== boxText(region.box)) return app.boxes.change(() => { region.box = box; });
+    return app.changed("regions");
   }
 
   render() {
@@ -205,7 +213,23 @@ export class Tasks {
     const button = this.pane.querySelector(".run"), noDocument = task !== "generate" && !app.view;
     button.textContent = RUNS[task];
     button.disabled = Boolean(noDocument || app.job || this.facts.error);
-    this.pane.querySelector(".note").textContent = noDocument ? "Open a picture first." : this.crowded;
+    this.pane.querySelector(".note").textContent = noDocument ? "Open a picture first." : this.crowded || this.outside;
+  }
+
+  // Says which box a smaller canvas does not hold.
+  get outside() {
+    const [width, height] = this.size, index = this.app.regions.findIndex(({ box }) => box && (box[2] > width || box[3] > height));
+    return this.tab !== "generate" || index < 0 ? "" : `Box ${index + 1} lies outside of ${width} × ${height} pixels: move it, or make the canvas larger.`;
+  }
+
+  // Goes to a number of this task that no run can have, and says so; null where all is well.
+  wrong() {
+    const input = [...this.form.elements].find((one) => one.type === "number" && !one.closest("[hidden]") && !one.validity.valid);
+    if (!input) return null;
+    const name = input.getAttribute("aria-label") ?? input.closest("label").querySelector("span").textContent;
+    if (input.closest("details")) input.closest("details").open = true;
+    input.focus();
+    return `${name}: a whole number from ${input.min} to ${input.max}, please.`;
   }
 
   // Says where more layers are described than the model makes.
@@ -256,7 +280,7 @@ export class Tasks {
   run() {
     const { app } = this;
     if (app.job || this.pane.querySelector(".run").disabled) return;
-    const problem = this[this.tab](app, this.form.elements, this.form.elements.prompt.value.trim());
+    const problem = this.wrong() ?? this[this.tab](app, this.form.elements, this.form.elements.prompt.value.trim());
     if (problem) app.toast(problem);
   }
 
@@ -271,7 +295,7 @@ export class Tasks {
       elements.prompt.focus();
       return "The prompt is empty: say in words what to make.";
     }
-    if (this.crowded) return this.crowded;
+    if (this.crowded || this.outside) return this.crowded || this.outside;
     this.choose("generate");  // the preview lies on the empty canvas
     const prompts = app.regions.map((region) => region.prompt.trim() || null), boxes = app.regions.map((region) => region.box);
     const layers = Math.max(1, Math.round(Number(elements.layers.value)) || 1);
