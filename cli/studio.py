@@ -20,6 +20,7 @@ def serve(arguments: argparse.Namespace) -> int:
         memory=arguments.memory,
         quantise=arguments.quantise,
         transformer=None if arguments.transformer is None else Path(arguments.transformer),
+        transparency=None if arguments.transparency is None else Path(arguments.transparency),
         loras=tuple(arguments.lora),
         store=None if arguments.store is None else Path(arguments.store),
         hours=arguments.hours,

@@ -14,6 +14,7 @@ from .create_verbs import (
     QUIET,
     STEPS,
     TRANSFORMER,
+    TRANSPARENCY,
     output,
 )
 from .render_verb import RENDER
@@ -71,7 +72,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         "ui",
         "ui [--host H] [--port P] [--auth NAME:PASSWORD]... [--model M]... [--memory GB] [--quantise HOW] "
-        "[--transformer F.gguf] [--lora FILE[:SCALE]]... [--store DIR] [--hours H] [--max-upload MIB]",
+        "[--transformer F.gguf] [--transparency PATH] [--lora FILE[:SCALE]]... [--store DIR] [--hours H] [--max-upload MIB]",
         "open the studio: layers, stage and generator in the browser",
         "studio:serve",
         (
@@ -101,6 +102,7 @@ VERBS: tuple[Verb, ...] = (
             MEMORY,
             QUANTISE,
             TRANSFORMER,
+            TRANSPARENCY,
             LORA,
             argument(
                 "--store",

@@ -24,6 +24,8 @@ class Family:
     able: str
     max_layers: int
     """Layers of one stack where the folder names no limit, the background included."""
+    caveat: str = ""
+    """What is particular where words lead, as a sentence."""
 
 
 QWEN = Family(
@@ -40,6 +42,7 @@ FLUX = Family(
     able="a single transparent layer from words or a picture (acetate transparent), and from words a stack of layers in "
     "boxes (acetate generate --region)",
     max_layers=51,  # ART's layer embedding has 52 rows, one of them the whole picture's
+    caveat="Every layer has a box, and the boxes have no words: say everything in the prompt.",
 )
 FAMILIES = (QWEN, FLUX)
 _FOREIGN = ("StableDiffusion", "SD3", "ZImage", "PixArt", "Flux2")

@@ -89,6 +89,7 @@ class Runs:
             raise InputError("Give both width and height, or neither.")
         settings = {
             **self._run(model, steps, seed),
+            "transparency": self.settings.transparency,
             "prompt": prompt,
             "layers": layers,
             "layer_prompts": [text or None for text in layer_prompts or []],
@@ -167,6 +168,8 @@ class Runs:
 
     def model_facts(self, name: str) -> dict[str, Any]:
         """What the page needs to know of a model, or why it cannot be used."""
+        from ..models.family import FLUX, family_of
+        from ..models.transparency import check_alpha, find_alpha
         from ..session import stored_settings
 
         facts: dict[str, Any] = {
@@ -175,18 +178,29 @@ class Runs:
             "max_layers": 20,
             "resolution": 640,
             "caveat": "",
+            "tasks": [],
+            "able": "",
             "error": None,
         }
         try:
             whole = self.settings.transformer is None
             entry, stored = stored_settings(self.settings.choices[name], transformer=whole)
+            assert entry.path is not None
+            family = family_of(entry.path, stored)
+            alpha = self.settings.transparency
+            if family is FLUX:
+                check_alpha(find_alpha(entry.path, alpha, entry.remedy), "generate", entry.name)
+            elif alpha is not None:
+                raise InputError(f"{name} makes alpha by itself; --transparency is for FLUX.")
         except InputError as error:
             return {**facts, "error": str(error)}
         return {
             **facts,
-            "caveat": entry.caveat,
+            "caveat": entry.caveat or family.caveat,
+            "tasks": list(family.tasks),
+            "able": family.able,
             "steps": stored.get("default_steps", facts["steps"]),
-            "max_layers": stored.get("max_layers", facts["max_layers"]),
+            "max_layers": stored.get("max_layers", family.max_layers),
             "resolution": stored.get("default_resolution", facts["resolution"]),
         }
 

@@ -34,6 +34,8 @@ class StudioSettings:
     """In how few bits their weights are kept, as `--quantise` of the other commands."""
     transformer: Path | None = None
     """A GGUF file with the weights of the one model's transformer, as `--transformer` of the other commands."""
+    transparency: Path | None = None
+    """Where the one model takes alpha from, if it is FLUX, as `--transparency` of `acetate generate`."""
     loras: tuple[LoraLike, ...] = ()
     """Laid over the one model, as `--lora` of the other commands."""
     store: Path | None = None
@@ -67,8 +69,14 @@ class StudioSettings:
         ModelOptions(
             loras=read_loras(self.loras), transformer=gguf_path(self.transformer), quantise=self.quantise
         )
-        if (self.transformer is not None or self.loras) and len(self.models) > 1:
-            raise InputError("--transformer and --lora belong to one model: give one --model with them")
+        if (self.transformer or self.transparency or self.loras) and len(self.models) > 1:
+            raise InputError(
+                "--transformer, --transparency and --lora belong to one model: give one --model with them"
+            )
+        if self.transparency is not None and not self.transparency.exists():
+            raise InputError(
+                f"There is no file or folder {self.transparency}; --transparency is where FLUX takes alpha from."
+            )
         if not 0 < self.hours <= 24 * 365:
             raise InputError(f"--hours must be a positive number of hours, not {self.hours}")
         for name in ("max_upload_mib", "max_megapixels", "max_layers", "max_documents", "max_per_visitor"):

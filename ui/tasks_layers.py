@@ -81,7 +81,9 @@ def lift(record: Record, layer_id: str | None, box: Box, settings: dict[str, Any
             picture = flat_picture(before.doc)
             parts = extract(picture, box=_within(box, before.doc.box), **settings, **told(job, 2))
             job.check()
-            after = State(doc=parts, source=to_depth(picture.pixels, 8), label="Lift an object", reported=True)
+            after = State(
+                doc=parts, source=to_depth(picture.pixels, 8), label="Lift an object", reported=True
+            )
             job.note = record.commit_result(after, version, before)
             return record.id
         layer = free_layer(before.doc, layer_id)

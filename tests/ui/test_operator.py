@@ -62,3 +62,35 @@ def test_a_lora_or_a_file_of_weights_for_the_one_model(
     else:
         named = [(one["name"], one["scale"]) for one in found["arguments"]["loras"]]
         assert named == [("style.safetensors", 0.5)]
+
+
+def test_flux_takes_its_alpha_from_the_operator(
+    flux_checkpoint: Path, tiny_checkpoint: Path, alpha_parts: Path, tmp_path: Path
+) -> None:
+    """Visitors make a layer for every box; what it cannot do, or why it cannot be used at all, the page knows."""
+    flux = str(flux_checkpoint)
+    with pytest.raises(InputError, match="is where FLUX takes alpha from"):
+        StudioSettings(models=(flux,), transparency=tmp_path / "nothing")
+    with pytest.raises(InputError, match="belong to one model"):
+        StudioSettings(models=(flux, "tiny"), transparency=alpha_parts)
+    for model, alpha, error in (
+        (flux, None, "FLUX alone makes no alpha"),
+        (str(tiny_checkpoint), alpha_parts, "makes alpha by itself"),
+    ):
+        other = Studio(StudioSettings(store=tmp_path / "other", models=(model,), transparency=alpha))
+        assert error in other.session("anna")["models"][0]["error"]
+        other.shut()
+    settings = StudioSettings(store=tmp_path / "store", models=(flux,), transparency=alpha_parts)
+    studio, ended = Studio(settings), threading.Event()
+    (facts,) = studio.session("anna")["models"]
+    assert facts["error"] is None and "decompose" not in facts["tasks"] and "no words" in facts["caveat"]
+    boxes = [[8, 0, 40, 30], [32, 16, 48, 32]]
+    job = studio.generate(
+        "anna", "a card", layer_prompts=[None, None], boxes=boxes, width=48, height=32, steps=2
+    )
+    studio.worker.when_ended(job, ended.set)
+    assert ended.wait(120) and job.status == "done", job.error
+    doc = studio.store.get("anna", str(job.document)).state.doc
+    assert [layer.name for layer in doc.leaves()] == ["Background", "Layer 1", "Layer 2"]
+    assert (doc.width, doc.height) == (48, 32) and doc.leaves()[2].provenance.box == (32, 16, 48, 32)
+    studio.shut()

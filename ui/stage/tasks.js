@@ -4,6 +4,8 @@ import { boxText, hue, parsedBox } from "./regions.js";
 
 const TASKS = { decompose: "Image to layers", generate: "Text to layers", add: "Add or replace", lift: "Lift an object" };
 const RUNS = { decompose: "Take apart", generate: "Make the picture", add: "Make the layer", lift: "Lift the object" };
+// What each task asks of the model, in the words of the command line.
+const COMMANDS = { decompose: "decompose", generate: "generate", add: "complete", lift: "extract" };
 const QUALITY = { draft: 0.4, standard: 1, fine: 2 };
 const IDEAS = ["a red circle on a blue sky", "a yellow star over a green field", "a fish and a boat on the sea"];
 
@@ -135,9 +137,6 @@ export class Tasks {
 
   model() {
     const { elements } = this.form, facts = this.app.session.models.find(({ name }) => name === elements.model.value);
-    const problem = this.pane.querySelector(".problem");
-    problem.hidden = !facts.error;
-    problem.textContent = facts.error ?? "";
     this.pane.querySelector(".caveat").textContent = facts.caveat;
     elements["layers-range"].max = Math.min(12, facts.max_layers);
     elements.layers.max = facts.max_layers;
@@ -210,10 +209,19 @@ export class Tasks {
     this.names.show(this.layers);
     const old = [...this.list.children];
     this.list.replaceChildren(...app.regions.map((region, index) => this.region(region, index, old[index])));
+    const problem = this.pane.querySelector(".problem");
+    problem.textContent = this.unable;
+    problem.hidden = !this.unable;
     const button = this.pane.querySelector(".run"), noDocument = task !== "generate" && !app.view;
     button.textContent = RUNS[task];
-    button.disabled = Boolean(noDocument || app.job || this.facts.error);
+    button.disabled = Boolean(noDocument || app.job || this.unable);
     this.pane.querySelector(".note").textContent = noDocument ? "Open a picture first." : this.crowded || this.outside;
+  }
+
+  // Says why the model cannot do this.
+  get unable() {
+    const { error, tasks, name, able } = this.facts;
+    return error ?? (tasks.includes(COMMANDS[this.tab]) ? "" : `${name} cannot do this: it makes ${able}.`);
   }
 
   // Says which box a smaller canvas does not hold.
