@@ -22,7 +22,7 @@ from .models.lora import LoraLike, read_loras
 from .models.registry import ModelEntry, resolve
 from .progress import OnProgress, Phases
 from .report import build_report, provenance
-from .session import ModelOptions, Task, open_pipeline, stored_settings
+from .session import ModelOptions, Task, check_transparency, open_pipeline, stored_settings
 
 if TYPE_CHECKING:
     from .layers.document import LayeredImage
@@ -69,13 +69,8 @@ class Run:
     @cached_property
     def options(self) -> ModelOptions:
         """What the user adds to the model."""
-        alpha = None if self.transparency is None else Path(self.transparency).expanduser()
-        if alpha is not None and not alpha.exists():
-            raise InputError(
-                f"There is no file or folder {alpha}; transparency is where FLUX takes alpha from."
-            )
         return ModelOptions(
-            transparency=alpha,
+            transparency=alpha_path(self.transparency),
             loras=read_loras(self.loras),
             modulation_table=self.modulation_table,
             transformer=gguf_path(self.transformer),
@@ -94,10 +89,8 @@ class Run:
         assert entry.path is not None
         family = family_of(entry.path, stored)
         check_task(family, self.task, entry.name)
-        if family is not FLUX and self.options.transparency is not None:
-            raise InputError(
-                f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX."
-            )
+        if family is not FLUX:  # which has more to say first, and tells when it is opened
+            check_transparency(family, entry, self.options.transparency, self.task)
         return entry, stored, family
 
     def _check_before_fetching(self, entry: ModelEntry) -> None:
@@ -256,6 +249,14 @@ def check_prompt(prompt: str, shows: str) -> None:
     check_text("prompt", prompt)
     if not prompt.strip():
         raise InputError(f"the prompt is empty: say in words what the {shows} shows")
+
+
+def alpha_path(given: str | os.PathLike[str] | None) -> Path | None:
+    """Where FLUX takes alpha from; InputError where there is nothing."""
+    path = None if given is None else Path(given).expanduser()
+    if path is not None and not path.exists():
+        raise InputError(f"There is no file or folder {path}; transparency is where FLUX takes alpha from.")
+    return path
 
 
 def check_layers(layers: int, stored: dict[str, Any], most: int = MAX_LAYERS) -> int:

@@ -114,6 +114,17 @@ def stored_settings(model: str, *, transformer: bool = True) -> tuple[ModelEntry
     return entry, read_json(entry.path / "model_index.json", entry.remedy)
 
 
+def check_transparency(family: Family, entry: ModelEntry, alpha: Path | None, task: str) -> None:
+    """Raises InputError where a model is given ``alpha`` that it has no use for, or has none for ``task``."""
+    if family is FLUX:
+        from .models.transparency import check_alpha, find_alpha
+
+        assert entry.path is not None
+        check_alpha(find_alpha(entry.path, alpha, entry.remedy), task, entry.name)
+    elif alpha is not None:
+        raise InputError(f"{entry.name} makes alpha by itself; leave transparency out, which is for FLUX.")
+
+
 @contextmanager
 def open_pipeline(
     task: Task,
@@ -133,12 +144,8 @@ def open_pipeline(
         from .pipelines.lora import laid
 
         assert entry.path is not None
-        alpha = options.transparency
-        if family is FLUX:
-            from .models.transparency import check_alpha, find_alpha
-
-            check_alpha(find_alpha(entry.path, alpha, entry.remedy), task, entry.name)
-        file = options.transformer
+        alpha, file = options.transparency, options.transformer
+        check_transparency(family, entry, alpha, task)
         contents = (
             fingerprint(entry.path),
             *(None if one is None else fingerprint(one) for one in (alpha, file)),

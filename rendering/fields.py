@@ -75,6 +75,7 @@ FIELDS: dict[str, Callable[[str, str], Any]] = {
     "memory": _plain,
     "quantise": _plain,
     "transformer": _plain,
+    "transparency": _plain,
     "loras": _lines,
     "edits": _lines,
     "outputs": _words,

@@ -32,7 +32,7 @@ _USES: dict[str, frozenset[str]] = {
     "decompose": frozenset(
         {"input", "prompt", "layers", "size", "seed", "steps", "best_of", "keep_whole", *_OF_MODEL}
     ),
-    "generate": frozenset({"prompt", "layers", "size", "seed", "steps", *_OF_MODEL}),
+    "generate": frozenset({"prompt", "layers", "size", "seed", "steps", "transparency", *_OF_MODEL}),
     "edit": frozenset({"input", "edits"}),
     "convert": frozenset({"input"}),
 }
@@ -43,7 +43,8 @@ _NEEDS = {
     "convert": ("input",),
 }
 _EVERY = frozenset({"id", "task", "outputs"})
-_AS_GIVEN = ("input", "prompt", "seed", "steps", "model", "quantise", "transformer", "best_of", "keep_whole")
+_AS_GIVEN = ("input", "prompt", "seed", "steps", "model", "quantise", "transformer", "transparency", "best_of",
+             "keep_whole")  # fmt: skip
 _EXAMPLE = {
     "input": "the path of a picture",
     "prompt": "what the picture shows, in words",
@@ -87,6 +88,8 @@ class Job:
     """How the transformer's weights are kept in fewer bits."""
     transformer: str | None = None
     """A GGUF file with the transformer's weights."""
+    transparency: str | None = None
+    """Where FLUX takes alpha from: a file or a folder."""
     loras: tuple[str, ...] = ()
     """FILE or FILE:SCALE, laid over the transformer."""
     model: str = DEFAULT_MODEL
@@ -100,7 +103,7 @@ class Job:
         for name in _NEEDS[self.task]:
             if not getattr(self, name):
                 raise InputError(f"{self.task} needs {name}: {_EXAMPLE[name]}")
-        for name in ("input", "prompt", "model", "transformer"):
+        for name in ("input", "prompt", "model", "transformer", "transparency"):
             _check_text(name, getattr(self, name))
         check_run(self.steps, self.seed)
         if self.best_of is not None:
@@ -121,7 +124,7 @@ class Job:
     @property
     def held(self) -> tuple[str | None, ...]:
         """Which weights are loaded, and how they are held: jobs with the same need no other loading."""
-        return self.model, self.memory, self.quantise, self.transformer
+        return self.model, self.memory, self.quantise, self.transformer, self.transparency
 
     def settings(self) -> dict[str, Any]:
         """What was asked for apart from the id, JSON-able; equal settings with equal inputs give equal documents."""

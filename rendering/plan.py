@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..models.family import check_task, family_of
 from ..models.folder import fingerprint, read_json
 from ..models.lora import read_loras
-from ..models.registry import locate, resolve
+from ..models.registry import ModelEntry, locate, resolve
 from ..pipelines.sizes import check_boxes
-from ..run import check_layers, gguf_path
-from ..session import ModelOptions
+from ..run import alpha_path, check_layers, gguf_path
+from ..session import ModelOptions, check_transparency
 from .fields import FIELDS, from_row
 from .inputs import hash_input, measure
 from .jobs import MADE_BY_MODEL, Job, LayerWish, parse_job, uses
@@ -182,17 +183,17 @@ def _planned(
     order: int,
     find: Find,
     max_megapixels: int,
-    facts: Callable[[str, bool], tuple[str, Mapping[str, Any]]],
-    added: Callable[[str | None, tuple[str, ...], str | None], dict[str, Any]],
+    facts: Callable[[str, bool], tuple[ModelEntry, str, Mapping[str, Any]]],
+    added: Callable[[str | None, str | None, tuple[str, ...], str | None], dict[str, Any]],
 ) -> PlannedJob:
     """Raises InputError where input or model cannot serve the job."""
     shape: tuple[int, ...] = (0, 0)
     source = source_hash = revision = None
     additions: dict[str, Any] = {}
     if job.task in MADE_BY_MODEL:
-        additions = added(job.transformer, job.loras, job.quantise)
-        revision, stored = facts(job.model, job.transformer is None)
-        shape = _check_model(job, stored)
+        additions = added(job.transformer, job.transparency, job.loras, job.quantise)
+        entry, revision, stored = facts(job.model, job.transformer is None)
+        shape = _check_model(job, entry, stored)
     if job.input is not None:
         source = find(job.input)
         size = measure(source, max_megapixels)
@@ -208,28 +209,38 @@ def _planned(
     )
 
 
-def _added(transformer: str | None, loras: tuple[str, ...], quantise: str | None) -> dict[str, Any]:
+def _added(
+    transformer: str | None, transparency: str | None, loras: tuple[str, ...], quantise: str | None
+) -> dict[str, Any]:
     """The contents of the files that are added to a model. Raises InputError for what is no such file, and for what does
     not go together."""
-    options = ModelOptions(transformer=gguf_path(transformer), loras=read_loras(loras), quantise=quantise)
-    return {
-        name: value for name, value in options.facts().items() if value and name in ("transformer", "loras")
-    }
+    options = ModelOptions(
+        transparency=alpha_path(transparency),
+        transformer=gguf_path(transformer),
+        loras=read_loras(loras),
+        quantise=quantise,
+    )
+    files = ("transparency", "transformer", "loras")
+    return {name: value for name, value in options.facts().items() if value and name in files}
 
 
-def _model_facts(name: str, transformer: bool) -> tuple[str, Mapping[str, Any]]:
-    """The fingerprint of a model on this machine and what its folder says of itself; nothing is fetched."""
+def _model_facts(name: str, transformer: bool) -> tuple[ModelEntry, str, Mapping[str, Any]]:
+    """A model on this machine, its fingerprint and what its folder says of itself; nothing is fetched."""
     entry = locate(resolve(name), download=False, transformer=transformer)
     assert entry.path is not None
-    return fingerprint(entry.path), read_json(entry.path / "model_index.json", entry.remedy)
+    return entry, fingerprint(entry.path), read_json(entry.path / "model_index.json", entry.remedy)
 
 
-def _check_model(job: Job, stored: Mapping[str, Any]) -> tuple[int, ...]:
-    """(width, height, layers) of what a model is to make, as far as it is known."""
+def _check_model(job: Job, entry: ModelEntry, stored: Mapping[str, Any]) -> tuple[int, ...]:
+    """(width, height, layers) of what a model is to make, as far as it is known. Raises InputError for what it cannot."""
+    assert entry.path is not None
+    family = family_of(entry.path, stored)
+    check_task(family, job.task, job.model)
+    check_transparency(family, entry, alpha_path(job.transparency), job.task)
     wishes = job.layers if isinstance(job.layers, tuple) else ()
     count = len(wishes) + 1 if wishes else job.layers
     if isinstance(count, int):
-        check_layers(count, dict(stored))
+        check_layers(count, dict(stored), family.max_layers)
     if job.task == "decompose":
         return 0, 0, count if isinstance(count, int) else 0
     resolution = stored.get("default_resolution", 0)

@@ -95,6 +95,7 @@ def _generate(planned: PlannedJob, on_progress: OnProgress, cancel: threading.Ev
         boxes=boxes_of(wishes),
         size=job.size if isinstance(job.size, tuple) else None,
         model=job.model,
+        transparency=job.transparency,
         memory=job.memory,
         quantise=job.quantise,
         transformer=job.transformer,

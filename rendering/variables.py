@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 TEMPLATES = ("id", "input", "prompt", "layers", "edits")
 """Fields whose texts may hold ``{name}``."""
-PATHS = ("input", "model", "transformer", "loras")
+PATHS = ("input", "model", "transformer", "transparency", "loras")
 
 
 @dataclass(frozen=True, kw_only=True)

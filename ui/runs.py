@@ -168,9 +168,8 @@ class Runs:
 
     def model_facts(self, name: str) -> dict[str, Any]:
         """What the page needs to know of a model, or why it cannot be used."""
-        from ..models.family import FLUX, family_of
-        from ..models.transparency import check_alpha, find_alpha
-        from ..session import stored_settings
+        from ..models.family import family_of
+        from ..session import check_transparency, stored_settings
 
         facts: dict[str, Any] = {
             "name": name,
@@ -187,11 +186,7 @@ class Runs:
             entry, stored = stored_settings(self.settings.choices[name], transformer=whole)
             assert entry.path is not None
             family = family_of(entry.path, stored)
-            alpha = self.settings.transparency
-            if family is FLUX:
-                check_alpha(find_alpha(entry.path, alpha, entry.remedy), "generate", entry.name)
-            elif alpha is not None:
-                raise InputError(f"{name} makes alpha by itself; --transparency is for FLUX.")
+            check_transparency(family, entry, self.settings.transparency, "generate")
         except InputError as error:
             return {**facts, "error": str(error)}
         return {

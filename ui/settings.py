@@ -11,7 +11,7 @@ from ..layers.io.limits import Limits
 from ..models.lora import LoraLike, read_loras
 from ..models.memory.budget import parse_memory
 from ..models.registry import DEFAULT_MODEL
-from ..run import gguf_path
+from ..run import alpha_path, gguf_path
 from ..session import ModelOptions
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -73,10 +73,7 @@ class StudioSettings:
             raise InputError(
                 "--transformer, --transparency and --lora belong to one model: give one --model with them"
             )
-        if self.transparency is not None and not self.transparency.exists():
-            raise InputError(
-                f"There is no file or folder {self.transparency}; --transparency is where FLUX takes alpha from."
-            )
+        alpha_path(self.transparency)
         if not 0 < self.hours <= 24 * 365:
             raise InputError(f"--hours must be a positive number of hours, not {self.hours}")
         for name in ("max_upload_mib", "max_megapixels", "max_layers", "max_documents", "max_per_visitor"):

@@ -60,6 +60,8 @@ def test_what_cannot_be_added_is_a_row_with_a_reason(lora: Path, weights: Path, 
         {"transformer": str(weights), "quantise": "int8"},
         {"transformer": str(lora)},
         {"transformer": 3},
+        {"transparency": str(lora)},
+        {"transparency": "nowhere"},
         {"task": "convert", "prompt": None, "input": "a.png", "loras": [str(lora)]},
     ]
     given = [{"task": "generate", "prompt": "x", **row} for row in rows]
@@ -73,6 +75,8 @@ def test_what_cannot_be_added_is_a_row_with_a_reason(lora: Path, weights: Path, 
         "quantised already",
         "is no .gguf file",
         "transformer must be a text",
+        "tiny makes alpha by itself",
+        "no file or folder nowhere",
         "convert has no loras",
     )
     assert not plan.todo
@@ -114,3 +118,29 @@ def test_they_change_results_and_other_contents_make_the_job_anew(
     assert len(plan_of(jobs).done) == 3
     flux_tools.lora(lora, "qwen", seed=6)
     assert [one.job.id for one in plan_of(jobs).todo] == ["lora"]
+
+
+def test_flux_makes_stacks_in_regions(flux_checkpoint: Path, alpha_parts: Path, tmp_path: Path) -> None:
+    """Its layers have boxes alone; what it cannot make is a row with a reason before anything runs."""
+    flux = {
+        "task": "generate",
+        "prompt": "a card",
+        "model": str(flux_checkpoint),
+        "size": [48, 32],
+        "steps": 1,
+    }
+    boxes = [{"box": [8, 0, 40, 30]}, {"box": [32, 16, 48, 32]}]
+    rows = [
+        {**flux, "id": "card", "layers": boxes, "transparency": str(alpha_parts), "outputs": ["zip"]},
+        {**flux, "id": "opaque", "layers": boxes},
+        {"task": "decompose", "input": "x.png", "id": "apart", "model": str(flux_checkpoint)},
+    ]
+    jobs, out = write_jobs(tmp_path / "jobs.jsonl", rows), tmp_path / "out"
+    plan = plan_of(jobs)
+    assert [one.job.id for one in plan.todo] == ["card"]
+    assert "FLUX alone makes no alpha" in plan.rejected[0].reason
+    assert "cannot do `acetate decompose`" in plan.rejected[1].reason
+    main(["render", str(jobs), "-o", str(out), "--quiet"])
+    made = LayeredImage.open(out / "card" / "document.zip")
+    assert [layer.provenance.box for layer in made.leaves()][1:] == [(8, 0, 40, 30), (32, 16, 48, 32)]
+    assert made.metadata["arguments"]["transparency"]["contents"] and len(plan_of(jobs).done) == 1

@@ -53,7 +53,8 @@ def test_what_a_model_does_not_do_with_words_is_said_where_words_lead(visitor: C
     for task, shown in (("Image to layers", False), ("Text to layers", True), ("Add or replace", True)):
         page.get_by_role("tab", name=task).click()
         assert told.is_visible() == shown, task
-    page.evaluate("Object.assign(acetate.tasks.facts, { tasks: ['generate'], able: 'stacks in boxes' }); acetate.tasks.render()")
+    page.evaluate("Object.assign(acetate.tasks.facts, { tasks: ['generate'], able: 'stacks in boxes' })")
+    page.evaluate("acetate.tasks.render()")
     for task, able in (("Lift an object", False), ("Text to layers", True)):
         page.get_by_role("tab", name=task).click()
         assert page.get_by_text("cannot do this: it makes stacks in boxes.").is_visible() != able, task
