@@ -6,11 +6,11 @@ Knows the edits' words and their arithmetic of sizes; changes nothing.
 from __future__ import annotations
 
 import math
-import re
 
 from ..errors import InputError
 from ..layers.composite import bounds
 from ..layers.document import Box, Group, LayeredImage, Node
+from ..layers.edits.grammar import split_arguments
 from ..layers.io.limits import Limits
 from ..layers.select import node_at
 
@@ -18,7 +18,7 @@ from ..layers.select import node_at
 def check_before(doc: LayeredImage, operation: str, limits: Limits) -> None:
     """Raise InputError where ``operation`` (in the grammar of ``acetate edit``) would make too many pixels."""
     word, _, rest = operation.partition(":")
-    arguments = [part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", rest)]
+    arguments = split_arguments(rest)
     word = word.strip().lower().replace("_", "-")
     if word == "scale":
         factors = [float(value) for value in arguments[1:3]]

@@ -1,7 +1,8 @@
 r"""The edits as words: ``move:NAME,10,-4``, for the command line and batch scripts.
 
 ``WORD:ARGUMENT,ARGUMENT,...``. NAME is a selector: an id, a unique name or "#0.2". A comma within an
-argument is written ``\,``; the last argument of ``rename`` needs no such care.
+argument is written ``\,``, and a backslash right before a comma ``\\``; elsewhere a backslash is itself. The last
+argument of ``rename`` may hold plain commas too.
 """
 
 from __future__ import annotations
@@ -115,6 +116,22 @@ OPERATIONS: dict[str, Operation] = {
 """Every word with its arguments and one line of help, in the order people read them."""
 
 
+def split_arguments(rest: str, most: int = 0) -> list[str]:
+    r"""What commas separate in the part behind the word; of ``most`` arguments, where given, the last keeps its commas.
+
+    Backslashes count in pairs right before a comma only, so that ``C:\new`` and ``\\host\share`` need no care.
+    """
+
+    def halved(found: re.Match[str]) -> str:
+        return found[1][: len(found[1]) // 2] + ","
+
+    pieces = re.split(r"(?<!\\)((?:\\\\)*),", rest, maxsplit=max(most - 1, 0))
+    return [
+        (re.sub(r"(?<!\\)(\\+),", halved, piece) + slashes[: len(slashes) // 2]).strip()
+        for piece, slashes in zip(pieces[::2], [*pieces[1::2], ""], strict=True)
+    ]
+
+
 def parse_operation(text: str) -> Edit:
     """The edit that a text such as ``opacity:Sky,0.5`` describes: a function from document to document.
 
@@ -127,8 +144,7 @@ def parse_operation(text: str) -> Edit:
     if operation is None:
         raise InputError(f"Unknown operation {word!r} in {text!r}; known are: {', '.join(OPERATIONS)}.")
     least, most = operation.counts
-    limit = most - 1 if word == "rename" else 0
-    arguments = [part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", rest, maxsplit=limit)]
+    arguments = split_arguments(rest, most if word == "rename" else 0)
     if arguments == [""]:
         arguments = []
     if not least <= len(arguments) <= most or not all(arguments):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from layer_scenes import LAYER_MODES, random_layer, random_pixels, rich_document
@@ -210,6 +212,30 @@ def test_grammar_covers_every_word_and_means_the_functions(doc: LayeredImage) ->
     assert same(edit.parse_operation("move:b,3,-2")(doc), edit.move(doc, "b", 3, -2))
     assert edit.parse_operation(r"delete:one\, two")(edit.rename(doc, "a", "one, two")).layers[0].name == "b"
     assert all(operation.help and operation.arguments for operation in edit.OPERATIONS.values())
+
+
+@pytest.mark.parametrize(
+    "name", ["a,b", "C:\\", "C:\\,x", "x:y", "\\\\", "\\\\host\\share", "\\\\,\\,,", "one, two"]
+)
+def test_grammar_can_say_every_name(doc: LayeredImage, name: str) -> None:
+    """As the last argument and before others: what is escaped right before a comma comes back as it was."""
+    escaped = re.sub(r"(\\*),", r"\1\1\\,", name)
+    named = edit.parse_operation(f"rename:a,{escaped}")(doc)
+    assert [layer.name for layer in named.layers] == [name, *(layer.name for layer in doc.layers[1:])]
+    before_a_comma = re.sub(r"(\\*)$", r"\1\1", escaped, count=1)
+    assert same(edit.parse_operation(f"move:{before_a_comma},3,-2")(named), edit.move(doc, "a", 3, -2))
+    group = edit.parse_operation(f"group:{before_a_comma},b")(doc).layers[1]
+    assert isinstance(group, Group) and group.name == name
+
+
+def test_backslashes_without_a_comma_are_themselves(doc: LayeredImage) -> None:
+    for name in (r"C:\new", r"\\host\share", "a\\"):
+        assert edit.parse_operation(f"rename:a,{name}")(doc).layers[0].name == name
+    assert edit.parse_operation(r"rename:a,one\, two, three")(doc).layers[0].name == "one, two, three"
+    with pytest.raises(InputError, match="NAME,DX,DY"):  # the comma belongs to the name
+        edit.parse_operation(r"move:C:\,1,2")
+    for text in ("\\", ",", "\\,", "\\\\,"):
+        edit.parse_operation("rename:a,b" + text * 100_000)  # in linear time
 
 
 @pytest.mark.parametrize(

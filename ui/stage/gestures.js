@@ -170,7 +170,7 @@ export class Gestures {
 
   // Arrow keys: shown at once, told to the server when the keys have come to rest.
   nudge(dx, dy) {
-    if (this.underWay) return;
+    if (this.underWay || this.app.panel.refused()) return;
     const [first] = this.app.selection, ids = first && this.app.view ? this.movable(first) : [];
     if (!ids.length || !this.stage.size) return;
     if (this.nudged?.ids.join() !== ids.join()) {

@@ -45,7 +45,8 @@ export function keys(app) {
   };
   const needsLayer = new Set(["ungroup", "duplicate", "merge-down", "clip", "flip", "split", "again", "behind", "delete", "group"]);
   const off = (name) => needsLayer.has(name) && (!app.selected() || root.querySelector(`.actions [data-action="${name}"]`).disabled);
-  const act = (name) => (off(name) ? null : actions[name]());
+  const needsUnlocked = new Set(["ungroup", "merge-down", "clip", "flip", "split", "again", "delete", "up", "down"]);
+  const act = (name) => ((needsUnlocked.has(name) && app.panel.refused()) || off(name) ? null : actions[name]());
 
   root.addEventListener("click", (event) => {
     const element = event.target.closest("[data-action]");
@@ -90,7 +91,7 @@ export function keys(app) {
     else if (event.key === "+" || event.key === "=") stage.zoomBy(1.25);
     else if (event.key === "-") stage.zoomBy(0.8);
     else if (event.key === "s" && node) app.toggleSolo(node.id);
-    else if (event.key === "h" && node) app.toggleAll("visible", "show", "hide");
+    else if (event.key === "h" && node) app.panel.refused() || app.toggleAll("visible", "show", "hide");
     else if (event.key === "l" && node) app.toggleAll("locked", "lock", "unlock");
     else if (event.key === "Escape" && node) app.select([]);
     else if (event.key === " " && !event.target.matches?.("button, summary")) hold(true);

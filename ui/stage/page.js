@@ -46,10 +46,10 @@ export const page = () => `
 </header>
 <aside class="pane task" aria-label="Task"></aside>
 <section class="middle" aria-label="Stage">
-  <div class="viewport" tabindex="0" role="img" aria-label="The picture">
+  <div class="viewport" tabindex="0" role="group" aria-label="The picture and what is selected in it">
     <div class="sheet">
-      <canvas class="document" width="1" height="1"></canvas>
-      <canvas class="before" width="1" height="1" hidden></canvas>
+      <canvas class="document" width="1" height="1" role="img" aria-label="The picture"></canvas>
+      <canvas class="before" width="1" height="1" role="img" aria-label="The input" hidden></canvas>
     </div>
     <svg class="overlay"></svg>
     <input type="range" class="split" min="0" max="1000" value="500" hidden aria-label="Before and after">

@@ -2,11 +2,11 @@
 import { free } from "./arrange.js";
 import { icon } from "./icons.js";
 import { RowDrag } from "./rowdrag.js";
+import { thumb } from "./thumbs.js";
 import { find, walk } from "./tree.js";
 
-const THUMB = [40, 32], REST_MS = 350;
+const REST_MS = 350;
 const STEPS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "PageUp", "PageDown", "Home", "End"]);
-const thumbs = new Map();
 
 export class Panel {
   constructor(app) {
@@ -20,7 +20,7 @@ export class Panel {
     this.tree.addEventListener("dblclick", (event) => event.target.closest(".name") && this.rename(this.id(event)));
     this.tree.addEventListener("keydown", (event) => this.key(event));
     this.drag = new RowDrag(app, this.tree, this.folded);
-    this.anchor = null;
+    this.anchor = this.renaming = this.seen = null;
     // What is under a pressed pointer must stay the same element, or its click is lost.
     this.pressed = this.stepped = null;
     this.pane.addEventListener("pointerdown", (event) => (this.pressed = event.target));
@@ -98,28 +98,85 @@ export class Panel {
   render() {
     this.stale = this.tree.contains(this.pressed);
     if (this.stale) return this.properties();
-    if (this.tree.querySelector("input.renaming")) return;
+    this.reveal();
+    // Who writes a name goes on while its layer is there; the rows are drawn anew afterwards.
+    const written = this.renaming, rows = this.rows();
+    if (written && rows.length && find(this.app.view, written)) return this.properties();
+    this.renaming = null;
     const focused = document.activeElement?.closest?.(".row")?.dataset.id, within = this.tree.contains(document.activeElement);
     const { selection, solo } = this.app, before = [...this.tree.querySelectorAll(".row")].map((row) => row.dataset.id);
-    const rows = this.rows(), last = [...selection].at(-1) ?? rows[0]?.node.id;
+    const last = [...selection].at(-1) ?? rows[0]?.node.id;
     this.tree.replaceChildren(...rows.map((entry) => this.row(entry, selection, solo, last)));
     if (!rows.length) {
       const hint = this.tree.appendChild(document.createElement("p"));
       hint.className = "hint";
       hint.textContent = this.app.tasks.task === "generate" ? "The layers of the new picture will be here." : "No layers yet. Open a picture, or make one from text.";
     }
-    if (within && focused) {
+    if (within && written) this.catchTyping();
+    else if (within && focused) {
       // Of a row that is gone the focus goes to the next below, else above.
       const at = before.indexOf(focused), near = [...before.slice(at), ...before.slice(0, at).reverse()];
       const id = near.find((one) => rows.some(({ node }) => node.id === one));
       if (id === focused) this.tree.querySelector(`[data-id="${id}"]`).focus({ preventScroll: true });
       else this.focus(id);
     }
+    this.show();
     this.properties();
+  }
+
+  // The name that is being written has lost its layer: the letters still to come are no commands.
+  catchTyping() {
+    this.tree.tabIndex = -1;
+    this.tree.addEventListener("blur", () => this.tree.removeAttribute("tabindex"), { once: true });
+    this.tree.focus({ preventScroll: true });
+  }
+
+  // Nothing selected is out of sight: the groups around it are open. Whether one had to be opened.
+  reveal() {
+    const { selection, view } = this.app, before = this.folded.size;
+    for (const id of this.folded.size && view ? selection : []) {
+      for (let { parent } = find(view, id) ?? {}; parent; { parent } = find(view, parent.id)) this.folded.delete(parent.id);
+    }
+    return this.folded.size < before;
+  }
+
+  // What was selected elsewhere is scrolled into sight once; who scrolls on is left alone.
+  show() {
+    const last = [...this.app.selection].at(-1) ?? null;
+    if (last !== this.seen) this.tree.querySelector(`[data-id="${last}"]`)?.scrollIntoView({ block: "nearest" });
+    this.seen = last;
+  }
+
+  // Fold a group or open it. A folded one stands for what is selected inside.
+  fold(id, on) {
+    const { app } = this, inside = new Set([...walk(find(app.view, id).node.layers)].map(({ node }) => node.id));
+    if (on) this.folded.add(id);
+    else this.folded.delete(id);
+    const kept = [...app.selection].filter((one) => one !== id && !inside.has(one));
+    if (on && [...app.selection].some((one) => inside.has(one))) app.select([...kept, id]);
+    if (on && inside.has(document.activeElement?.closest?.(".row")?.dataset.id)) this.focus(id);
+    this.render();
+  }
+
+  // Whether all of these are locked, which is then said: a key that does nothing leaves people guessing.
+  refused(ids = this.app.selection) {
+    const { app } = this, [id] = ids;
+    if (!app.view || !id || free(app.view, ids).size) return false;
+    let { node, parent } = find(app.view, id) ?? {};
+    if (!node) return false;
+    const name = `“${node.name}”`;
+    if (ids.size > 1) app.toast("All that is selected is locked: unlock it first.");
+    else if (node.locked) app.toast(`${name} is locked: unlock it first (L).`);
+    else {
+      while (!parent.locked) ({ parent } = find(app.view, parent.id));
+      app.toast(`${name} is in “${parent.name}”, which is locked: unlock that first.`);
+    }
+    return true;
   }
 
   // Show another selection in the rows that stand: a double click must find the same row twice.
   mark() {
+    if (this.reveal()) this.render();
     const { selection } = this.app, rows = [...this.tree.querySelectorAll(".row")];
     const last = [...selection].at(-1) ?? rows[0]?.dataset.id;
     for (const row of rows) {
@@ -128,6 +185,7 @@ export class Panel {
       row.tabIndex = row.dataset.id === last ? 0 : -1;
     }
     if (!selection.has(this.anchor)) this.anchor = last ?? null;
+    this.show();
     this.properties();
   }
 
@@ -140,6 +198,15 @@ export class Panel {
     row.style.setProperty("--level", level - 1);
     const attributes = { role: "treeitem", "aria-level": level, "aria-posinset": place, "aria-setsize": of, "aria-selected": chosen, "aria-label": node.name };
     if (group) attributes["aria-expanded"] = !this.folded.has(node.id);
+    const words = [];
+    if (node.blend !== "normal" && node.blend !== "pass-through") words.push(node.blend.replace(/-/g, " "));
+    if (node.opacity < 1) words.push(`${Math.round(node.opacity * 100)} %`);
+    // What eyes see in the row, in words.
+    const signs = {
+      hidden: !node.visible, "in a hidden group": !shown, locked: node.locked, clipped: node.clipping, "has a mask": node.mask,
+    };
+    const said = [...Object.keys(signs).filter((sign) => signs[sign]), ...[...words].reverse()].join(", ");
+    if (said) attributes["aria-description"] = said;
     for (const [key, value] of Object.entries(attributes)) row.setAttribute(key, value);
     const toggle = (name, what, label, on) =>
       `<button type="button" class="toggle${on ? " on" : ""}" tabindex="-1" data-toggle="${what}" aria-label="${label}" aria-pressed="${on}" title="${label}">${icon(name)}</button>`;
@@ -154,54 +221,21 @@ export class Panel {
       ${toggle(node.locked ? "lock" : "unlocked", "locked", node.locked ? "Unlock" : "Lock", node.locked)}`;
     row.querySelector(".name").textContent = node.name;
     row.querySelector(".name").title = node.prompt && node.prompt !== node.name ? `${node.name}: ${node.prompt}` : node.name;
-    const words = [];
-    if (node.blend !== "normal" && node.blend !== "pass-through") words.push(node.blend.replace(/-/g, " "));
-    if (node.opacity < 1) words.push(`${Math.round(node.opacity * 100)} %`);
     row.querySelector(".detail").textContent = words.join(" · ");
-    if (!group) row.querySelector(".thumb").append(this.thumb(node.pixels));
+    if (!group) row.querySelector(".thumb").append(thumb(node.pixels, this.app.pixels));
     return row;
-  }
-
-  thumb(pixels) {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = THUMB.map((side) => side * 2);
-    const source = this.small(pixels);
-    if (source) {
-      const scale = Math.min(canvas.width / source.width, canvas.height / source.height, 4);
-      const [w, h] = [source.width * scale, source.height * scale];
-      canvas.getContext("2d").drawImage(source, (canvas.width - w) / 2, (canvas.height - h) / 2, w, h);
-    }
-    return canvas;
-  }
-
-  // A picture of at most 160 pixels a side, made once per content.
-  small(pixels) {
-    const bytes = this.app.pixels.lookup(pixels.digest);
-    if (!bytes) return null;
-    if (!thumbs.has(pixels.digest)) {
-      const step = Math.max(1, Math.ceil(Math.max(pixels.width, pixels.height) / 160));
-      const width = Math.ceil(pixels.width / step), height = Math.ceil(pixels.height / step);
-      const data = new Uint32Array(width * height), from = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-      for (let y = 0, k = 0; y < height; y++) {
-        for (let x = 0; x < width; x++) data[k++] = from[y * step * pixels.width + x * step];
-      }
-      const canvas = document.createElement("canvas");
-      canvas.width = width;
-      canvas.height = height;
-      canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(data.buffer), width), 0, 0);
-      if (thumbs.size > 400) thumbs.delete(thumbs.keys().next().value);
-      thumbs.set(pixels.digest, canvas);
-    }
-    return thumbs.get(pixels.digest);
   }
 
   properties() {
     const { app } = this, node = app.selected(), off = !node || !free(app.view, app.selection).size;
     this.blend.disabled = this.range.disabled = this.number.disabled = off;
-    const modes = app.session.blend_modes.filter((mode) => mode !== "pass-through" || node?.kind === "group");
+    // Only groups pass through; where one is among layers its mode is shown, not offered.
+    const groups = node && [...app.selection].every((id) => find(app.view, id)?.node.kind === "group");
+    const modes = app.session.blend_modes.filter((mode) => mode !== "pass-through" || groups || node?.blend === mode);
     if (this.blend.options.length !== modes.length) {
       this.blend.replaceChildren(...modes.map((mode) => new Option(mode[0].toUpperCase() + mode.slice(1).replace(/-/g, " "), mode)));
     }
+    for (const option of this.blend.options) option.hidden = option.disabled = option.value === "pass-through" && !groups;
     this.blend.value = node?.blend ?? "normal";
     if (this.pressed !== this.range && this.stepped === null) this.range.value = Math.round((node?.opacity ?? 1) * 100);
     if (!this.typing) this.number.value = this.range.value;
@@ -219,10 +253,8 @@ export class Panel {
     const id = this.id(event), toggle = event.target.closest("[data-toggle]")?.dataset.toggle, { app } = this;
     const node = id && find(app.view, id)?.node;
     if (!node || event.target.closest("input")) return;
-    if (toggle === "fold") {
-      if (!this.folded.delete(id)) this.folded.add(id);
-      this.render();
-    } else if (toggle === "visible") app.toggleVisible(node);
+    if (toggle === "fold") this.fold(id, !this.folded.has(id));
+    else if (toggle === "visible") this.refused(new Set([id])) || app.toggleVisible(node);
     else if (toggle === "locked") app.edit([`${node.locked ? "unlock" : "lock"}:${id}`], new Set([id]), { locked: !node.locked });
     else if (toggle === "solo") app.toggleSolo(id);
     else if (event.ctrlKey || event.metaKey) this.choose(id);
@@ -258,6 +290,10 @@ export class Panel {
   // The keys of a tree in which several can be selected, as screen readers announce them; Alt moves what is selected.
   key(event) {
     const id = this.id(event), { app } = this, control = event.ctrlKey || event.metaKey;
+    if (event.target === this.tree && !control && !["Tab", "Escape"].includes(event.key)) {
+      event.stopPropagation();
+      if (event.key.startsWith("Arrow")) this.focus(this.tree.querySelector("[tabindex='0']")?.dataset.id);
+    }
     if (!id || event.target.matches("input")) return;
     const ids = this.rows().map((row) => row.node.id), at = ids.indexOf(id), node = find(app.view, id).node;
     const go = (index) => {
@@ -268,7 +304,7 @@ export class Panel {
     };
     const move = (change) => {
       if (!app.selection.has(id)) app.select([id]);
-      change();
+      if (!this.refused()) change();
     };
     const keys = event.altKey ? {
       ArrowUp: () => move(() => app.step(1)), ArrowDown: () => move(() => app.step(-1)),
@@ -278,8 +314,8 @@ export class Panel {
       " ": () => (this.choose(id), this.focus(id)),
     } : {
       ArrowUp: () => go(at - 1), ArrowDown: () => go(at + 1), Home: () => go(0), End: () => go(ids.length - 1),
-      ArrowLeft: () => node.kind === "group" && (this.folded.add(id), this.render()),
-      ArrowRight: () => (this.folded.delete(id), this.render()),
+      ArrowLeft: () => node.kind === "group" && this.fold(id, true),
+      ArrowRight: () => node.kind === "group" && this.fold(id, false),
       F2: () => this.rename(id), Enter: () => this.rename(id),
     };
     if (!keys[event.key]) return;
@@ -290,7 +326,7 @@ export class Panel {
 
   rename(id) {
     const node = id && find(this.app.view, id)?.node, label = this.tree.querySelector(`[data-id="${id}"] .name`);
-    if (!node || node.locked || !label) return;
+    if (!node || !label || this.refused(new Set([id]))) return;
     const input = document.createElement("input");
     input.className = "renaming";
     input.value = node.name;
@@ -298,15 +334,15 @@ export class Panel {
     input.setAttribute("aria-label", "New name");
     label.replaceWith(input);
     input.select();
-    let done = false;
+    this.renaming = id;
     const finish = (keep) => {
-      if (done) return;
-      done = true;
+      if (this.renaming !== id) return;  // done, or its layer is gone
+      this.renaming = null;
       const name = input.value.trim();
       input.replaceWith(label);
-      if (keep && name && name !== node.name) {
+      if (keep && name && name !== node.name && find(this.app.view, id)) {
         label.textContent = name;
-        this.app.edit([`rename:${id},${name}`], new Set([id]), { name });
+        this.app.edit([`rename:${id},${escaped(name)}`], new Set([id]), { name });
       } else this.render();
       this.focus(id);
     };
@@ -319,5 +355,8 @@ export class Panel {
     input.focus();
   }
 }
+
+// As an operation's last argument: only what stands right before a comma is read otherwise than written.
+const escaped = (name) => name.replace(/(\\*),/g, "$1$1\\,");
 
 export const count = (view) => [...walk(view.layers)].filter(({ node }) => node.kind === "layer").length;
