@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import InputError
-from .models.family import FLUX
+from .models.family import FLUX, Family
 from .models.memory.budget import Budget, budget_for, parse_memory
 from .models.registry import ModelEntry
 
@@ -43,6 +43,20 @@ _FRAMES = {
     "extract": (2, True),
     "transparent": (0, False),
 }
+
+
+def usual(entry: ModelEntry, family: Family, stored: dict[str, Any]) -> tuple[int, int]:
+    """Steps, and pixels along a side of the canvas, of a model on this machine where nobody asks for others."""
+    if family is FLUX:
+        from .models.folder import read_json
+        from .pipelines.sizes import FLUX_SIDE
+
+        assert entry.path is not None
+        told = read_json(entry.path / "transformer" / "config.json", entry.remedy).get(
+            "guidance_embeds", False
+        )
+        return (FLUX_STEPS["generate"] if told else FAST_STEPS), FLUX_SIDE
+    return int(stored.get("default_steps", STEPS)), int(stored.get("default_resolution", RESOLUTION))
 
 
 def picture_size(stored: dict[str, Any], size: tuple[int, int]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..api import AUTO_LAYERS, check_layer_prompts
 from ..errors import InputError
+from ..fitting import usual
 from ..layers.document import Box
 from ..run import MAX_STEPS
 from . import tasks, tasks_layers
@@ -173,7 +174,7 @@ class Runs:
 
         facts: dict[str, Any] = {
             "name": name,
-            "steps": 20,
+            "steps": 50,
             "max_layers": 20,
             "resolution": 640,
             "caveat": "",
@@ -187,6 +188,7 @@ class Runs:
             assert entry.path is not None
             family = family_of(entry.path, stored)
             check_transparency(family, entry, self.settings.transparency, "generate")
+            steps, resolution = usual(entry, family, stored)
         except InputError as error:
             return {**facts, "error": str(error)}
         return {
@@ -194,9 +196,9 @@ class Runs:
             "caveat": entry.caveat or family.caveat,
             "tasks": list(family.tasks),
             "able": family.able,
-            "steps": stored.get("default_steps", facts["steps"]),
+            "steps": steps,
             "max_layers": stored.get("max_layers", family.max_layers),
-            "resolution": stored.get("default_resolution", facts["resolution"]),
+            "resolution": resolution,
         }
 
     def _check_layers(self, layers: int | None, model: str | None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,7 @@ def test_flux_takes_its_alpha_from_the_operator(
     settings = StudioSettings(store=tmp_path / "store", models=(flux,), transparency=alpha_parts)
     studio, ended = Studio(settings), threading.Event()
     (facts,) = studio.session("anna")["models"]
+    assert (facts["steps"], facts["resolution"], facts["max_layers"]) == (28, 1024, 51)
     assert facts["error"] is None and "decompose" not in facts["tasks"] and "no words" in facts["caveat"]
     boxes = [[8, 0, 40, 30], [32, 16, 48, 32]]
     job = studio.generate(
@@ -93,4 +96,19 @@ def test_flux_takes_its_alpha_from_the_operator(
     doc = studio.store.get("anna", str(job.document)).state.doc
     assert [layer.name for layer in doc.leaves()] == ["Background", "Layer 1", "Layer 2"]
     assert (doc.width, doc.height) == (48, 32) and doc.leaves()[2].provenance.box == (32, 16, 48, 32)
+    studio.shut()
+
+
+def test_a_model_that_names_no_steps_takes_those_it_was_published_with(
+    tiny_checkpoint: Path, tmp_path: Path, poster_file: Path
+) -> None:
+    """As Qwen-Image-Layered's own folder."""
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "published"))
+    index = json.loads((folder / "model_index.json").read_text())
+    for name in ("default_steps", "default_resolution"):
+        del index[name]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    studio = Studio(StudioSettings(store=tmp_path / "store", models=(str(folder),)))
+    (facts,) = studio.session("anna")["models"]
+    assert (facts["steps"], facts["resolution"]) == (50, 640)
     studio.shut()

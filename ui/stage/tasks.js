@@ -278,11 +278,11 @@ export class Tasks {
     return item;
   }
 
-  // [model, steps, seed] as every run takes them.
+  // [model, steps, seed] as every run takes them; without steps the model takes its own.
   settings() {
     const { elements } = this.form;
-    const steps = Number(elements.steps.value) || Math.max(1, Math.round(this.facts.steps * QUALITY[elements.quality.value]));
-    return [elements.model.value, steps, Math.max(0, Math.floor(Number(elements.seed.value)) || 0)];
+    const part = QUALITY[elements.quality.value], steps = part === 1 ? null : Math.max(1, Math.round(this.facts.steps * part));
+    return [elements.model.value, Number(elements.steps.value) || steps, Math.max(0, Math.floor(Number(elements.seed.value)) || 0)];
   }
 
   run() {
