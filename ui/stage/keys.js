@@ -47,11 +47,14 @@ export function keys(app) {
   const off = (name) => needsLayer.has(name) && (!app.selected() || root.querySelector(`.actions [data-action="${name}"]`).disabled);
   const act = (name) => (off(name) ? null : actions[name]());
 
+  let opening = null;  // a double click opens an example once
   root.addEventListener("click", (event) => {
     const element = event.target.closest("[data-action]");
     if (element && !element.disabled && !element.closest("dialog")) act(element.dataset.action);
-    const example = event.target.closest("[data-example]");
-    if (example) app.openExample(example.dataset.example);
+    const example = event.target.closest("[data-example]")?.dataset.example;
+    if (!example || opening === example) return;
+    opening = example;
+    app.openExample(example).finally(() => (opening = null));
   });
 
   const plain = {
@@ -124,7 +127,12 @@ export function keys(app) {
     drop.hidden = true;
     if (!withFiles(event)) return;
     event.preventDefault();
-    for (const file of event.dataTransfer.files) await app.openFile(file);
+    const items = [...event.dataTransfer.items].filter(({ kind }) => kind === "file");
+    const entries = items.map((item) => [item.getAsFile(), item.webkitGetAsEntry?.()]);  // all of them now: later they are gone
+    for (const [file, entry] of entries) {
+      if (entry?.isDirectory) app.toast(`“${entry.name}” is a folder: drop the files in it.`);
+      else await app.openFile(file);
+    }
   });
   root.querySelector(".split").addEventListener("input", () => app.placeSplit());
 }
