@@ -1,4 +1,4 @@
-"""What surrounds the studio: enlarged pages, the reader's own colours, folders that are dropped, other tabs, a server's end."""
+"""What surrounds the studio: enlarged pages, the reader's colours, dropped folders, other tabs, the server's end."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_a_file_that_cannot_be_read(visitor: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     "data, told",
     [
-        ('"Cancelled via cancel scope 7f2a by <Task coro=</work/x.py>>"', "The server has ended this"),
-        ('{"error": "No such file: /work/x.py", "visible": true}', "The server could not do that."),
+        ('"Cancelled via cancel scope 7f2a by <Task coro=<secret/x.py>>"', "The server has ended this"),
+        ('{"error": "No such file: secret/x.py", "visible": true}', "The server could not do that."),
         (None, "The server has ended this"),
     ],
 )
@@ -127,7 +127,7 @@ def test_nothing_of_the_servers_inside_is_shown(
     page.get_by_role("button", name="Take apart").click()
     page.locator(".toast").wait_for()
     page.wait_for_function("!acetate.job")
-    assert toasts(page)[0].startswith(told) and "/work" not in page.locator("body").inner_text()
+    assert toasts(page)[0].startswith(told) and "secret/" not in page.locator("body").inner_text()
     page.request.post(page.url + "acetate/cancel")
     # Sentences of ours still come through.
     page.evaluate("acetate.edit(['blend:nothing,normal'])")
