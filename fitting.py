@@ -168,8 +168,9 @@ def plan_call(
         return None
     parse_memory(memory)
     from .models.memory.show import lines
-    from .session import device_name
+    from .session import device_name, load_libraries
 
+    load_libraries()
     model = model_inventory(entry, call.task, options)
     storage = None if options is None else options.quantise
     found = plan_here(model, memory, call.work(model, stored), device_name(), storage)

@@ -40,6 +40,7 @@ DEVICE_VARIABLE = "ACETATE_DEVICE"
 _WAIT = 0.1
 """Seconds between two looks at whether a run that waits for the model was stopped."""
 _ONE_RUN = threading.Lock()
+_LOADING = threading.Lock()
 _runner: list[int] = []
 """The thread of the run that is under way."""
 _loaded: list[Any] = []
@@ -114,9 +115,26 @@ def stored_settings(model: str, *, transformer: bool = True) -> tuple[ModelEntry
     return entry, read_json(entry.path / "model_index.json", entry.remedy)
 
 
+def load_libraries() -> None:
+    """Import what models are made of, in one thread at a time: the modules of diffusers and transformers load each other
+    as they are asked for, and a second thread that asks meanwhile meets some half loaded."""
+    with _LOADING:
+        from transformers import (  # noqa: F401 - asked for here, they are there for everybody
+            PreTrainedTokenizerFast,
+            Qwen2_5_VLConfig,
+            Qwen2_5_VLForConditionalGeneration,
+            Qwen2VLImageProcessorPil,
+            T5Config,
+            T5EncoderModel,
+        )
+
+        from .pipelines import flux_transparent, image_to_layers, region_layers, text_to_layers  # noqa: F401
+
+
 def check_transparency(family: Family, entry: ModelEntry, alpha: Path | None, task: str) -> None:
     """Raises InputError where a model is given ``alpha`` that it has no use for, or has none for ``task``."""
     if family is FLUX:
+        load_libraries()
         from .models.transparency import check_alpha, find_alpha
 
         assert entry.path is not None
@@ -139,6 +157,7 @@ def open_pipeline(
     options = options or ModelOptions()
     with _turn(phases):
         phases.start("load")
+        load_libraries()
         from . import pipelines
         from .models.folder import fingerprint
         from .pipelines.lora import laid

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 from ..errors import InputError
+from ..session import load_libraries
 from .actions import Studio
 from .endpoints import add_endpoints
 from .routes import VERSION, VisitorCookie, add_routes
@@ -89,6 +90,7 @@ def _may_enter(app: Any, request: Any) -> bool:
 
 def launch(settings: StudioSettings) -> int:
     """Serve until interrupted; then everything that visitors left is removed. Returns the exit status."""
+    import scipy.ndimage  # noqa: F401 - edits ask for it in other threads while the worker loads what is made with it
     import uvicorn
 
     listener = _listen(settings)
@@ -97,7 +99,7 @@ def launch(settings: StudioSettings) -> int:
     stop = threading.Event()
 
     threading.Thread(target=tidy_often, args=(studio, stop), name="acetate-studio-tidy", daemon=True).start()
-    threading.Thread(target=_warm_up, args=(studio,), name="acetate-studio-warm-up", daemon=True).start()
+    studio.worker.prepare(lambda: _warm_up(studio))
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     print(f"acetate studio: http://{shown}:{port}/ (Ctrl+C ends it)", flush=True)
     if settings.public and not settings.auth:
@@ -130,10 +132,11 @@ def tidy_often(studio: Studio, stop: threading.Event, seconds: float = TIDY_SECO
 
 
 def _warm_up(studio: Studio) -> None:
-    """Loads what the first visitor would wait for: the libraries, not the model."""
+    """Loads what the first visitor would wait for: the libraries, not the model. For the worker's thread, since a run that
+    began meanwhile in another one would meet libraries that are half loaded."""
     for example in studio.session("warm-up")["examples"]:
         studio.example_picture(example)
-    from ..pipelines import image_to_layers, text_to_layers  # noqa: F401
+    load_libraries()
 
 
 def _listen(settings: StudioSettings) -> socket.socket:

@@ -58,7 +58,8 @@ def _told(error: Exception) -> Exception:
     """What the visitor reads."""
     import gradio as gr
 
-    return gr.Error(explained(error, "an endpoint"), print_exception=False)
+    # The title tells the page that the sentence is ours; other errors of the server are not for visitors.
+    return gr.Error(explained(error, "an endpoint"), title="acetate", print_exception=False)
 
 
 def _signature(action: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ Knows nothing of pictures or models: a job is a function that gets its job to re
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -15,6 +16,8 @@ from typing import Any, Literal
 
 from ..errors import Cancelled, InputError
 from .failures import explained
+
+log = logging.getLogger(__name__)
 
 Status = Literal["queued", "running", "done", "cancelled", "failed"]
 FINISHED = frozenset({"done", "cancelled", "failed"})
@@ -76,9 +79,16 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._last: dict[str, Job] = {}
+        self._first: Callable[[], None] | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="acetate-studio-worker", daemon=True)
         self._thread.start()
+
+    def prepare(self, first: Callable[[], None]) -> None:
+        """Have ``first`` done before the next job, in the worker's own thread: jobs that come meanwhile wait."""
+        with self._changed:
+            self._first = first
+            self._changed.notify_all()
 
     def submit(self, job: Job) -> Job:
         """Queue a job. Raises InputError while the same visitor has one, or when the queue is full."""
@@ -146,13 +156,15 @@ class Worker:
     def snapshot(self, job: Job) -> dict[str, Any]:
         """What is known of a job now, JSON-able. ``position``: runs before it, 0 for the running one."""
         with self._changed:
-            ahead = self._waiting.index(job) + (self._running is not None) if job in self._waiting else 0
+            waits = job in self._waiting
+            ahead = self._waiting.index(job) + (self._running is not None) if waits else 0
+            loading = waits and ahead == 0 and self._first is not None
             return {
                 "job": job.id,
                 "task": job.task,
                 "status": job.status,
                 "position": ahead,
-                "phase": job.phase,
+                "phase": "load" if loading else job.phase,
                 "step": job.step,
                 "steps": job.steps,
                 "remaining": job.remaining,
@@ -173,23 +185,39 @@ class Worker:
             if self._running is not None:
                 self._running.cancel.set()
             self._changed.notify_all()
-        self._thread.join(timeout=30)
+            preparing = self._first is not None
+        if not preparing:  # that cannot be stopped, and holds nothing of a visitor's
+            self._thread.join(timeout=30)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._closing:
+                while not self._waiting and not self._first and not self._closing:
                     self._changed.wait()
                 if self._closing:
                     return
-                job = self._waiting.popleft()
-                self._running = job
-                job.status = "running"
-                self._touch_queue()
+                first = self._first
+                if first is None:
+                    job = self._waiting.popleft()
+                    self._running = job
+                    job.status = "running"
+                    self._touch_queue()
+            if first is not None:
+                self._prepare(first)
+                continue
             self._run(job)
             with self._changed:
                 self._running = None
                 self._touch_queue()
+
+    def _prepare(self, first: Callable[[], None]) -> None:
+        try:
+            first()
+        except Exception:
+            log.exception("what runs need could not be prepared; the first run tries again")
+        with self._changed:
+            self._first = None
+            self._touch_queue()
 
     def _run(self, job: Job) -> None:
         try:

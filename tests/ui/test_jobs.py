@@ -160,3 +160,58 @@ def test_a_run_that_has_ended_holds_nothing_of_its_document(worker: Worker) -> N
             threading.Event().wait(0.005)
         assert gone() is None
     assert job.error is not None and job.error.startswith("The memory ran out")
+
+
+def test_jobs_wait_for_what_is_prepared(worker: Worker) -> None:
+    """In one thread, and so one after the other; who waits is told what for, and can give up."""
+    ready, release, threads = threading.Event(), threading.Event(), []
+
+    def first() -> None:
+        threads.append(threading.current_thread())
+        ready.set()
+        assert release.wait(5)
+
+    def work(job: Job) -> str:
+        threads.append(threading.current_thread())
+        return "document"
+
+    worker.prepare(first)
+    assert ready.wait(5)
+    jobs = [worker.submit(Job(owner=owner, task="t", work=work)) for owner in "ab"]
+    seen = [worker.snapshot(job) for job in jobs]
+    assert [(one["status"], one["position"], one["phase"]) for one in seen] == [
+        ("queued", 0, "load"),
+        ("queued", 1, "queued"),
+    ]
+    assert worker.cancel("a") and jobs[0].status == "cancelled"
+    assert worker.snapshot(jobs[1])["phase"] == "load" and worker.snapshot(jobs[0])["phase"] == "queued"
+    release.set()
+    assert wait(jobs[1]).status == "done" and len(threads) == 2 and threads[0] is threads[1]
+
+
+def test_what_cannot_be_prepared_is_logged_and_runs_go_on(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    def first() -> None:
+        raise ImportError("half a library")
+
+    worker.prepare(first)
+    assert wait(worker.submit(Job(owner="a", task="t", work=lambda job: "x"))).status == "done"
+    assert "could not be prepared" in caplog.text and "half a library" in caplog.text
+
+
+def test_the_end_does_not_wait_for_what_is_prepared() -> None:
+    worker, release, ready = Worker(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        ready.set()
+        release.wait(20)
+
+    worker.prepare(first)
+    assert ready.wait(5)
+    job = worker.submit(Job(owner="a", task="t", work=lambda job: "x"))
+    worker.close()
+    assert job.status == "cancelled" and not release.is_set()
+    release.set()
+    worker._thread.join(timeout=5)
+    assert not worker._thread.is_alive()

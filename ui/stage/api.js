@@ -7,10 +7,17 @@ export const pictureOf = (example) => `${root}acetate/examples/${encodeURICompon
 export class Refused extends Error {}
 
 export class Silent extends Refused {
-  constructor() {
-    super("The server does not answer. See whether it still runs, then reload the page.");
+  constructor(what = "The server does not answer.") {
+    super(`${what} See whether it still runs, then reload the page.`);
   }
 }
+
+const ended = () => new Silent("The server has ended this before it was done.");
+
+// Sentences of ours come under our name. Whatever else an error holds, paths and all, is for the server's log: a text alone
+// comes from a server that is stopped.
+const refusal = (found) => (found?.title === "acetate" ? new Refused(found.error)
+  : typeof found === "string" ? ended() : new Refused("The server could not do that."));
 
 const reach = (...args) => fetch(...args).catch(() => {
   throw new Silent();
@@ -35,7 +42,7 @@ export async function stream(name, args, onMessage = () => {}) {
     const { value, done } = await reader.read().catch(() => {
       throw new Silent();
     });
-    if (done) return last;
+    if (done) throw ended();
     text += value;
     let end;
     while ((end = text.indexOf("\n\n")) >= 0) {
@@ -43,7 +50,7 @@ export async function stream(name, args, onMessage = () => {}) {
       text = text.slice(end + 2);
       const event = /^event: (.*)$/m.exec(block)?.[1], data = /^data: (.*)$/m.exec(block)?.[1];
       const parsed = data ? JSON.parse(data) : null;
-      if (event === "error") throw new Refused(parsed?.error || parsed || "The server could not do that.");
+      if (event === "error") throw refusal(parsed);
       if (event === "generating" || event === "complete") {
         if (parsed?.length && parsed[0] !== null) last = parsed[0];
         if (event === "generating") onMessage(last);
@@ -65,6 +72,9 @@ export async function cancel() {
 }
 
 export async function open(file) {
+  await file.slice(0, 1).arrayBuffer().catch(() => {
+    throw new Refused(`“${file.name}” cannot be read: see whether it is a file and still there.`);
+  });
   const form = new FormData();
   form.append("files", file, file.name || "picture.png");
   const answer = await reach(`${root}gradio_api/upload`, { method: "POST", body: form });
@@ -90,12 +100,14 @@ export class Pixels {
     this.known = new Map();
     this.waiting = new Map();
     this.lookup = (digest) => this.known.get(digest);
+    this.onFetch = () => {};
   }
 
   async load(documentId, wanted) {
     for (const digest of this.known.keys()) if (!wanted.has(digest)) this.recent(digest);
     const missing = [...wanted].filter((digest) => !this.known.has(digest));
-    await Promise.all(missing.map((digest) => this.fetch(documentId, digest)));
+    let done = 0;
+    await Promise.all(missing.map((digest) => this.fetch(documentId, digest).then(() => this.onFetch(++done, missing.length))));
   }
 
   fetch(documentId, digest) {

@@ -9,6 +9,10 @@ export class Documents {
     const { viewport } = app.stage;
     viewport.addEventListener("pointerdown", () => { this.held = app.view?.id ?? null; }, true);
     for (const kind of ["pointerup", "pointercancel"]) app.root.addEventListener(kind, () => { this.held = null; });
+    document.addEventListener("visibilitychange", () => this.look());
+    window.addEventListener("focus", () => this.look());
+    // A few pictures are there at once.
+    app.pixels.onFetch = (done, of) => of > 3 && !app.job && app.status.say(`Fetching pixels, ${done} of ${of} …`);
   }
 
   // A drag that began on another document than the one shown now: equal pictures have equal layer ids.
@@ -16,12 +20,14 @@ export class Documents {
     return this.held !== null && this.held !== this.app.view?.id;
   }
 
-  // Ask for a document in its turn, and show it; without an answer what is shown stays.
-  turn(ask) {
-    const { app } = this;
+  // Ask for a document in its turn, and show it; without an answer what is shown stays. what: its name, said meanwhile.
+  turn(ask, what = null) {
+    const { app } = this, say = () => what && app.status.say(`Opening ${what} …`);
     app.gestures.flush();
     app.pending++;
+    say();
     app.queue = app.queue.then(async () => {
+      say();
       try {
         const view = await ask();
         if (view) await app.setView(view, true);
@@ -32,27 +38,28 @@ export class Documents {
         return null;
       } finally {
         app.pending--;
+        if (what) app.status.render();
       }
     });
     return app.queue;
   }
 
   choose(id) {
-    return this.turn(() => api.call("document", id));
+    return this.turn(() => api.call("document", id), this.app.session.documents.find((one) => one.id === id)?.name);
   }
 
-  async opened(asking) {
+  async opened(asking, what) {
     const view = await this.turn(async () => {
       const found = await asking();
       this.app.session.documents = found.documents;
       return found;
-    });
+    }, what);
     if (view?.note) this.app.toast(view.note);
     return view;
   }
 
   example(name) {
-    return this.opened(() => api.call("open_example", name));
+    return this.opened(() => api.call("open_example", name), name);
   }
 
   async file(file) {
@@ -62,10 +69,8 @@ export class Documents {
       app.toast(`${file.name} is larger than the ${app.session.limits.upload_mib} MiB this studio opens.`);
       return;
     }
-    app.status.say(`Opening ${file.name} …`);
-    const lost = (await this.opened(() => api.open(file)))?.facts.dropped ?? [];
+    const lost = (await this.opened(() => api.open(file), file.name))?.facts.dropped ?? [];
     if (lost.length) app.toast(`Not taken over from ${file.name}: ${lost.slice(0, 5).join("; ")}${lost.length > 5 ? `; and ${lost.length - 5} more` : ""}.`);
-    app.status.render();
   }
 
   // The list as the server has it. A document that is gone there is left here too.
@@ -78,6 +83,20 @@ export class Documents {
       app.toast(error.message);
     }
     this.list();
+  }
+
+  // Another tab may have opened or closed some meanwhile. What is shown stays, unless it is gone. Nobody asked for this, so
+  // a server that does not answer is said to who does something next.
+  look() {
+    const { app } = this;
+    if (document.hidden || this.looking) return;
+    this.looking = true;
+    app.queue = app.queue.then(() => api.call("session")).then(async ({ documents }) => {
+      const { view } = app, gone = view && !documents.some(({ id }) => id === view.id);
+      if (gone) app.toast(`“${view.name}” was closed in another tab.`);
+      // A list that lies open is not made anew for nothing.
+      if (JSON.stringify(documents) !== JSON.stringify(app.session.documents)) await this.refresh(documents);
+    }).catch(() => null).finally(() => { this.looking = false; });
   }
 
   list() {

@@ -48,11 +48,14 @@ export function keys(app) {
   const needsUnlocked = new Set(["ungroup", "merge-down", "clip", "flip", "split", "again", "delete", "up", "down"]);
   const act = (name) => ((needsUnlocked.has(name) && app.panel.refused()) || off(name) ? null : actions[name]());
 
+  let opening = null;  // a double click opens an example once
   root.addEventListener("click", (event) => {
     const element = event.target.closest("[data-action]");
     if (element && !element.disabled && !element.closest("dialog")) act(element.dataset.action);
-    const example = event.target.closest("[data-example]");
-    if (example) app.openExample(example.dataset.example);
+    const example = event.target.closest("[data-example]")?.dataset.example;
+    if (!example || opening === example) return;
+    opening = example;
+    app.openExample(example).finally(() => (opening = null));
   });
 
   const plain = {
@@ -128,7 +131,12 @@ export function keys(app) {
     drop.hidden = true;
     if (!withFiles(event)) return;
     event.preventDefault();
-    for (const file of event.dataTransfer.files) await app.openFile(file);
+    const items = [...event.dataTransfer.items].filter(({ kind }) => kind === "file");
+    const entries = items.map((item) => [item.getAsFile(), item.webkitGetAsEntry?.()]);  // all of them now: later they are gone
+    for (const [file, entry] of entries) {
+      if (entry?.isDirectory) app.toast(`“${entry.name}” is a folder: drop the files in it.`);
+      else await app.openFile(file);
+    }
   });
   root.querySelector(".split").addEventListener("input", () => app.placeSplit());
 }
