@@ -84,7 +84,7 @@ def save(data: bytes, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:
-        palette = picture.quantize(256, kmeans=2)  # dithers to a given palette only
+        palette = picture.quantize(256)  # dithers to a given palette only
         picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:
         raise RuntimeError(f"{path} has {path.stat().st_size} bytes, more than {MOST_BYTES}")
