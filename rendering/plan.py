@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..models.family import check_task, family_of
+from ..models.family import Family, check_task, family_of
 from ..models.folder import fingerprint, read_json
 from ..models.lora import read_loras
-from ..models.registry import ModelEntry, locate, resolve
+from ..models.registry import locate, resolve
 from ..pipelines.sizes import check_boxes
 from ..run import alpha_path, check_layers, gguf_path
 from ..session import ModelOptions, check_transparency
@@ -183,7 +183,7 @@ def _planned(
     order: int,
     find: Find,
     max_megapixels: int,
-    facts: Callable[[str, bool], tuple[ModelEntry, str, Mapping[str, Any]]],
+    facts: Callable[[str, bool, str | None, str], tuple[Family, str, Mapping[str, Any]]],
     added: Callable[[str | None, str | None, tuple[str, ...], str | None], dict[str, Any]],
 ) -> PlannedJob:
     """Raises InputError where input or model cannot serve the job."""
@@ -192,8 +192,8 @@ def _planned(
     additions: dict[str, Any] = {}
     if job.task in MADE_BY_MODEL:
         additions = added(job.transformer, job.transparency, job.loras, job.quantise)
-        entry, revision, stored = facts(job.model, job.transformer is None)
-        shape = _check_model(job, entry, stored)
+        family, revision, stored = facts(job.model, job.transformer is None, job.transparency, job.task)
+        shape = _check_model(job, family, stored)
     if job.input is not None:
         source = find(job.input)
         size = measure(source, max_megapixels)
@@ -224,19 +224,22 @@ def _added(
     return {name: value for name, value in options.facts().items() if value and name in files}
 
 
-def _model_facts(name: str, transformer: bool) -> tuple[ModelEntry, str, Mapping[str, Any]]:
-    """A model on this machine, its fingerprint and what its folder says of itself; nothing is fetched."""
+def _model_facts(
+    name: str, transformer: bool, transparency: str | None, task: str
+) -> tuple[Family, str, Mapping[str, Any]]:
+    """The family of a model on this machine, its fingerprint and what its folder says of itself; nothing is fetched. Raises
+    InputError for a task that it cannot do."""
     entry = locate(resolve(name), download=False, transformer=transformer)
     assert entry.path is not None
-    return entry, fingerprint(entry.path), read_json(entry.path / "model_index.json", entry.remedy)
-
-
-def _check_model(job: Job, entry: ModelEntry, stored: Mapping[str, Any]) -> tuple[int, ...]:
-    """(width, height, layers) of what a model is to make, as far as it is known. Raises InputError for what it cannot."""
-    assert entry.path is not None
+    stored = read_json(entry.path / "model_index.json", entry.remedy)
     family = family_of(entry.path, stored)
-    check_task(family, job.task, job.model)
-    check_transparency(family, entry, alpha_path(job.transparency), job.task)
+    check_task(family, task, name)
+    check_transparency(family, entry, alpha_path(transparency), task)
+    return family, fingerprint(entry.path), stored
+
+
+def _check_model(job: Job, family: Family, stored: Mapping[str, Any]) -> tuple[int, ...]:
+    """(width, height, layers) of what a model is to make, as far as it is known."""
     wishes = job.layers if isinstance(job.layers, tuple) else ()
     count = len(wishes) + 1 if wishes else job.layers
     if isinstance(count, int):
