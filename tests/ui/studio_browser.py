@@ -34,6 +34,12 @@ def settle(page: Any) -> None:
     page.evaluate("acetate.stage.settled")
 
 
+def toasts(page: Any) -> list[str]:
+    """The messages that are shown, the oldest first."""
+    found: list[str] = page.locator(".toast").all_text_contents()
+    return found
+
+
 def finish(page: Any) -> None:
     page.wait_for_function("acetate.job === null")
     settle(page)

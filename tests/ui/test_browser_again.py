@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio_browser import button, drag, finish, names, open_file, press, row, take_apart
+from studio_browser import button, drag, finish, names, open_file, press, row, take_apart, toasts
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
-
-
-def toasts(page: Any) -> list[str]:
-    return page.locator(".toast").all_text_contents()
 
 
 def test_text_to_layers_again(visitor: Callable[..., Any]) -> None:

@@ -19,6 +19,7 @@ from studio_browser import (
     press,
     row,
     settle,
+    toasts,
 )  # fmt: skip
 
 from acetate.ui.previews import Previews
@@ -37,10 +38,6 @@ def chosen(page: Any) -> str:
 def choose(page: Any, name: str) -> None:
     page.locator("select.documents").select_option(label=name)
     settle(page)
-
-
-def toasts(page: Any) -> list[str]:
-    return page.locator(".toast").all_text_contents()
 
 
 def close(page: Any) -> None:

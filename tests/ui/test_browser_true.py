@@ -19,6 +19,7 @@ from studio_browser import (
     row,
     settle,
     take_apart,
+    toasts,
 )
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
@@ -26,10 +27,12 @@ pytestmark = [pytest.mark.ui, pytest.mark.slow]
 # As a network that is away: requests fail, and the browser logs nothing that the fixture would take for a fault.
 AWAY = """(away) => { window.plain ??= window.fetch;
   window.fetch = away ? () => Promise.reject(new TypeError('away')) : window.plain; }"""
-
-
-def toasts(page: Any) -> list[str]:
-    return page.locator(".toast").all_text_contents()
+TWO_AND_AWAY = """() => { let left = 2;
+  window.fetch = (...all) => (left-- > 0 ? window.plain(...all) : Promise.reject(new TypeError('away')));
+  for (const at of [1, 2]) {
+    const { id } = acetate.view.layers[at];
+    acetate.edit([`hide:${id}`], new Set([id]), { visible: false });
+  } }"""
 
 
 def test_an_edit_that_did_not_reach_the_server_is_taken_back(
@@ -49,6 +52,11 @@ def test_an_edit_that_did_not_reach_the_server_is_taken_back(
     row(page, "Blue").click()
     press(page, "h")
     assert len(document(page, served).layers) == 4 and not page.evaluate("acetate.view.layers[3].visible")
+    agree(page, served)
+    page.evaluate(TWO_AND_AWAY)  # of two edits the first is done
+    settle(page)
+    assert page.evaluate("acetate.view.layers.map(({ visible }) => visible)") == [True, False, True, False]
+    page.evaluate(AWAY, False)
     agree(page, served)
 
 

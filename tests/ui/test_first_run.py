@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from acetate.ui.actions import EXAMPLE_FOLDER
 from acetate.ui.trial import trial
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
@@ -66,7 +65,6 @@ def opened(address: str) -> tuple[httpx.Client, str]:
     return http, states(http, "open_example", "poster")[-1]["id"]
 
 
-@pytest.mark.skipif(not EXAMPLE_FOLDER.is_dir(), reason="a wheel holds no examples")
 def test_a_run_asked_for_at_once(inside: Path, tmp_path: Path) -> None:
     with trial("--store", str(tmp_path / "store")) as studio:
         http, document = opened(studio.address)

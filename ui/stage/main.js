@@ -116,6 +116,7 @@ class App {
     this.queue = this.queue.then(async () => {
       try {
         const view = await api.call(name, ...args);
+        if (view.id === this.view?.id) this.served = view;
         if (this.pending === 1) await this.setView(view);
         return view;
       } catch (error) {
@@ -137,7 +138,7 @@ class App {
 
   async takeBack() {
     if (this.served?.id !== this.view?.id) return;
-    await this.setView(this.served);
+    await this.setView(this.served).catch((error) => this.toast(error.message));
     this.status.last = "Not changed: the server does not answer";
     this.status.render();
   }
